@@ -1,0 +1,39 @@
+# One way to do each thing, here and in continuous integration. `just --list` shows the verbs.
+
+venv := env("VIRTUAL_ENV", justfile_directory() / ".venv")
+export PATH := venv / "bin:" + env("PATH")
+
+# Lint, types and tests: what continuous integration runs.
+check: lint types test
+
+# Make the virtual environment and install Faceloom into it, editable, with the tools to work on it.
+setup:
+    test -d {{venv}} || python3 -m venv {{venv}}
+    pip install -c constraints.txt -e '.[dev]'
+
+# Style, layout of the code, and the layers between its packages.
+lint:
+    ruff check
+    ruff format --check
+    lint-imports
+
+# Static types, strict.
+types:
+    mypy
+
+# The tests; pass a path or pytest's options to run some of them.
+test *options:
+    python -m pytest {{options}}
+
+# The tests that need minutes or real weights.
+test-slow *options:
+    python -m pytest -m slow {{options}}
+
+# Edit a set of photos into contact sheets, to be looked at.
+gallery *options:
+    python benchmarks/gallery.py {{options}}
+
+# Put the code in its standard layout.
+fmt:
+    ruff check --fix
+    ruff format

@@ -1,0 +1,59 @@
+"""Options that several verbs share, and edits given as `--NAME AMOUNT`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from faceloom.errors import UsageError
+from faceloom.recipe import Edit
+
+_CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path)
+
+
+def model_option(command: _CommandT) -> _CommandT:
+    """`--model`."""
+    return click.option(
+        "--model", default="default", show_default=True, help="Model id, or the folder of one that was trained."
+    )(command)
+
+
+def face_options(command: _CommandT) -> _CommandT:
+    """`--face`, `--all-faces` and how to invert."""
+    command = click.option("--face", type=int, metavar="N", help="Which face, from 1, largest first.")(command)
+    command = click.option("--all-faces", is_flag=True, help="Every face in the photo.")(command)
+    return click.option(
+        "--inversion",
+        type=click.Choice(["encoder", "hybrid"]),
+        default="hybrid",
+        show_default=True,
+        help="encoder: quick; hybrid: refined for a second or two, more alike.",
+    )(command)
+
+
+def parse_edits(words: Sequence[str]) -> tuple[Edit, ...]:
+    """Edits from what is left of the command line: `--age +1.5 --smile=1`.
+
+    Raises:
+        UsageError: if a word is not an option, or an amount is missing or not a number.
+    """
+    edits, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise UsageError(f"{word!r} is not understood; edits are given as --NAME AMOUNT, such as --age +1.5")
+        name, equals, amount = word[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise UsageError(f"--{name} needs an amount, such as --{name} +1")
+            amount = rest.pop(0)
+        try:
+            edits.append(Edit(name, float(amount)))
+        except ValueError:
+            raise UsageError(f"the amount of --{name} must be a number, such as +1.5, not {amount!r}") from None
+    return tuple(edits)

@@ -1,0 +1,27 @@
+"""A progress bar on standard error, where a person watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar while the block runs.
+
+    Yields:
+        A function that takes how much is done, and how much there is in all where that is known by now.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as it:
+        task = it.add_task(what, total=total)
+
+        def update(done: int, of: int | None = None) -> None:
+            it.update(task, completed=done, total=of if of is not None else total)
+
+        yield update

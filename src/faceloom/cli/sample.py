@@ -1,0 +1,35 @@
+"""`faceloom sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+
+from faceloom.cli.options import FILE, model_option
+from faceloom.editor import draw
+from faceloom.imaging.photos import check_output, save_photo
+from faceloom.imaging.sheets import grid
+from faceloom.model import load_model
+from faceloom.types import Photo
+
+
+@click.command()
+@click.option("-o", "--output", type=FILE, required=True, help="Where to save the sheet.")
+@click.option("--count", type=click.IntRange(1, 1024), default=16, show_default=True, help="How many faces.")
+@click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same faces.")
+@click.option("--truncation", type=click.FloatRange(0.0, 2.0), default=0.7, show_default=True,
+              help="0: the mean face; 1: full variety.")
+@model_option
+def sample(output: Path, count: int, columns: int, seed: int, truncation: float, model: str) -> None:
+    """Draw faces of people who do not exist, on one sheet."""
+    check_output(output)
+    loaded = load_model(model)
+    z = torch.randn(count, loaded.generator.z_dim, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        pictures = draw(loaded, loaded.generator.map(z, truncation=truncation))
+    rows = [pictures[start : start + columns] for start in range(0, count, columns)]
+    save_photo(Photo(grid(rows, None, None, cell=max(96, loaded.generator.resolution))), output)
+    click.echo(f"{output}: {count} face(s), seed {seed}, truncation {truncation:g}")

@@ -1,0 +1,1 @@
+"""Directions: meaningful moves in a generator's style space."""

@@ -1,0 +1,188 @@
+"""Detail transfer: the generator supplies the change, the photo supplies the pixels.
+
+A small generator redraws a face without its pores, glasses and hairs. But it knows how the face *changes* under an edit.
+So the difference between its picture before and its picture after is split into a motion (a dense flow) and what motion
+does not explain (a colour residual), and both are applied to the photo's own pixels at the photo's own resolution:
+
+    edited(p) = photo(p + m(p) flow(p)) + m(p) residual(p)
+
+with a soft mask m that keeps the photo bit-identical where it is 0. If the generator's picture before were the photo
+itself, the edited photo would be its picture after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+
+from faceloom.errors import UsageError
+from faceloom.faces.mask import mask_to_photo
+from faceloom.faces.warp import crop_to_roi
+from faceloom.types import Crop, Mask, Photo, Pixels
+
+Float = NDArray[np.float32]
+
+WORKING_SIZE = 128
+"""The flow is estimated at this size at most: finer motion is noise."""
+MAX_FLOW = 0.08
+"""No point moves further than this share of the crop's side; what would is left to the residual."""
+_LEVELS = 3
+_ROUNDS = 6
+_WINDOW = 0.03
+_STIFFNESS = 4e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What an edit does to an aligned face, at the generator's resolution.
+
+    Attributes:
+        flow: (S, S, 2) float32: the pixel at p comes from p + flow(p); (x, y), in crop pixels.
+        residual: (S, S, 3) float32: the colour to add after moving, in levels of 0 to 255.
+    """
+
+    flow: Float
+    residual: Float
+
+
+def measure_change(before: Pixels, after: Pixels) -> Change:
+    """Split the difference of two pictures of one face into motion and colour.
+
+    Args:
+        before: (S, S, 3) uint8 RGB, the generator's picture of the face as it is.
+        after: (S, S, 3) uint8 RGB, the same face edited.
+
+    Returns:
+        The change; `residual` is exact: moving `before` by `flow` and adding `residual` gives `after`.
+
+    Raises:
+        UsageError: if the pictures differ in size, or are not square.
+    """
+    if before.shape != after.shape or before.ndim != 3 or before.shape[0] != before.shape[1]:
+        raise UsageError(f"the pictures before and after must be squares of one size: {before.shape}, {after.shape}")
+    size = before.shape[0]
+    first, last = before.astype(np.float32), after.astype(np.float32)
+    working = min(size, WORKING_SIZE)
+    flow = _dense_flow(_structure(_resize(first, working)), _structure(_resize(last, working)))
+    flow = _resize(flow, size) * (size / working)
+    return Change(flow, last - warp(first, flow))
+
+
+def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask) -> tuple[Photo, Mask]:
+    """Move and recolour the photo's own pixels.
+
+    Args:
+        photo: the photo that `crop` was cut from.
+        crop: the aligned face.
+        change: what `measure_change` found for that face.
+        mask: (M, M) in [0, 1], in crop space: how much of the change to apply.
+
+    Returns:
+        The edited photo, and the mask in photo space, (H, W): pixels are bit-identical where it is 0.
+    """
+    size = change.flow.shape[0]
+    soft = _resize(mask[..., None], size)
+    layers = np.concatenate([change.flow * soft, change.residual * soft], axis=2)
+    roi, values = crop_to_roi(layers, crop, photo.size)
+    whole = mask_to_photo(mask, crop, photo.size)
+    # A flow in crop pixels becomes a flow in photo pixels by the linear part of the crop's transform.
+    flow = values[..., :2] @ crop.to_photo(size)[:2, :2].T.astype(np.float32)
+    moved = _sample(photo.pixels, roi, flow)
+    edited = np.clip(np.rint(moved + values[..., 2:]), 0, 255).astype(np.uint8)
+    pixels = photo.pixels.copy()
+    pixels[roi] = np.where(whole[roi][..., None] > 0.0, edited, photo.pixels[roi])
+    return Photo(pixels, photo.icc_profile, photo.name), whole
+
+
+def warp(picture: Float, flow: Float) -> Float:
+    """Picture (H, W, C) sampled at p + flow(p), bilinear, edges repeated."""
+    height, width = picture.shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    where = np.stack([y + flow[..., 1], x + flow[..., 0]])
+    planes = [
+        ndimage.map_coordinates(picture[..., channel], where, order=1, mode="nearest")
+        for channel in range(picture.shape[2])
+    ]
+    return np.stack(planes, axis=2).astype(np.float32)
+
+
+def _dense_flow(before: Float, after: Float) -> Float:
+    """Iterative Lucas-Kanade at every pixel, coarse to fine, on structure planes (H, W, C).
+
+    Source: Lucas and Kanade 1981; Le Besnerais and Champagnat 2005, "Dense optical flow by iterative local window
+    registration". The stiffness added to the structure tensor lets places without texture stay where they are.
+    """
+    size = before.shape[0]
+    flow = np.zeros((max(8, size >> (_LEVELS - 1)),) * 2 + (2,), np.float32)
+    for level in reversed(range(_LEVELS)):
+        side = max(8, size >> level)
+        flow = _resize(flow, side) * (side / flow.shape[0])
+        first, last = _resize(before, side), _resize(after, side)
+        sigma = max(1.0, _WINDOW * side)
+        for _ in range(_ROUNDS):
+            flow = _refine(first, last, flow, sigma)
+            flow = ndimage.gaussian_filter(flow, (sigma * 0.7, sigma * 0.7, 0), mode="nearest")
+            length = np.linalg.norm(flow, axis=2, keepdims=True)
+            flow = flow * np.minimum(1.0, MAX_FLOW * side / np.maximum(length, 1e-6))
+    return flow.astype(np.float32)
+
+
+def _refine(first: Float, last: Float, flow: Float, sigma: float) -> Float:
+    """One step of Lucas-Kanade: the flow that best explains what moving `first` by `flow` leaves of `last`."""
+    moved = warp(first, flow)
+    gy, gx = np.gradient(moved, axis=(0, 1))
+    # Linear in the whole flow, not in its increment, so that stiffness pulls the flow itself towards 0.
+    error = last - moved + gx * flow[..., :1] + gy * flow[..., 1:]
+    products = np.stack([(gx * gx).sum(2), (gx * gy).sum(2), (gy * gy).sum(2), (gx * error).sum(2), (gy * error).sum(2)])
+    xx, xy, yy, xe, ye = (ndimage.gaussian_filter(plane, sigma, mode="nearest") for plane in products)
+    xx, yy = xx + _STIFFNESS, yy + _STIFFNESS
+    determinant = xx * yy - xy * xy
+    return np.stack([(yy * xe - xy * ye) / determinant, (xx * ye - xy * xe) / determinant], axis=2).astype(np.float32)
+
+
+def _structure(picture: Float) -> Float:
+    """(H, W, 1): luma with its local mean taken out and its contrast evened, so that light changes are not motion."""
+    luma = (picture @ np.array([0.299, 0.587, 0.114], np.float32)) / 255.0
+    sigma = 0.08 * luma.shape[0]
+    flat = luma - ndimage.gaussian_filter(luma, sigma, mode="nearest")
+    contrast = np.sqrt(ndimage.gaussian_filter(flat * flat, sigma, mode="nearest"))
+    structure: Float = (flat / (contrast + 0.03))[..., None].astype(np.float32)
+    return structure
+
+
+def _resize(picture: Float, side: int) -> Float:
+    """(H, W, C) to (side, side, C): antialiased where it shrinks, bicubic where it grows."""
+    if picture.shape[0] == side:
+        return picture.astype(np.float32)
+    planes = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None]
+    mode = "bicubic" if side > picture.shape[0] else "area"
+    options = {"align_corners": False} if mode == "bicubic" else {}
+    return functional.interpolate(planes, (side, side), mode=mode, **options)[0].permute(1, 2, 0).numpy()
+
+
+def _sample(pixels: Pixels, roi: tuple[slice, slice], flow: Float) -> Float:
+    """Pixels of the region, each taken from p + flow(p) of the whole photo, bicubic."""
+    rows, columns = roi
+    reach = int(np.ceil(np.abs(flow).max(initial=0.0))) + 3
+    top, left = max(0, rows.start - reach), max(0, columns.start - reach)
+    source = pixels[top : rows.stop + reach, left : columns.stop + reach]
+    height, width = source.shape[:2]
+    y, x = np.mgrid[rows, columns].astype(np.float32)
+    grid = np.stack(
+        [
+            (x - left + flow[..., 0] + 0.5) * (2.0 / width) - 1.0,
+            (y - top + flow[..., 1] + 0.5) * (2.0 / height) - 1.0,
+        ],
+        axis=2,
+    )
+    planes = torch.from_numpy(np.ascontiguousarray(source.transpose(2, 0, 1)).astype(np.float32))[None]
+    moved = functional.grid_sample(
+        planes, torch.from_numpy(grid.astype(np.float32))[None], mode="bicubic", padding_mode="border",
+        align_corners=False,
+    )
+    return moved[0].permute(1, 2, 0).numpy()

@@ -1,0 +1,1 @@
+"""Style-based image generators in plain PyTorch."""

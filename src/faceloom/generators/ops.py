@@ -1,0 +1,102 @@
+"""The arithmetic of style-based generators, as functions on tensors.
+
+All of it is plain PyTorch: it runs on CPU, CUDA and MPS, is differentiable, and compiles nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LEAKY_SLOPE = 0.2
+ACTIVATION_GAIN = math.sqrt(2.0)
+_EPSILON = 1e-8
+
+
+def fir_kernel(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> Tensor:
+    """The separable low-pass filter of StyleGAN2 as a (K, K) tensor that sums to 1.
+
+    Source: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 4 and appendix B.
+    """
+    line = torch.tensor(taps, dtype=torch.float32, device="cpu")
+    kernel = torch.outer(line, line)
+    return kernel / kernel.sum()
+
+
+def normalize_second_moment(x: Tensor) -> Tensor:
+    """Scale each row of (N, D) to a mean square of 1."""
+    return x * (x.square().mean(dim=1, keepdim=True) + _EPSILON).rsqrt()
+
+
+def leaky_relu(x: Tensor, bias: Tensor, *, gain: float = 1.0, clamp: float | None = None) -> Tensor:
+    """Add a bias per channel to (N, C, H, W), apply the leaky ReLU at unit variance, then `gain` and `clamp`."""
+    x = F.leaky_relu(x + bias.reshape(1, -1, 1, 1), LEAKY_SLOPE) * (ACTIVATION_GAIN * gain)
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def filter_depthwise(x: Tensor, kernel: Tensor, *, padding: int, gain: float = 1.0, stride: int = 1) -> Tensor:
+    """Convolve every channel of (N, C, H, W) with the same (K, K) kernel."""
+    channels = x.shape[1]
+    weight = (kernel.flip((0, 1)) * gain).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight.to(x.dtype), padding=padding, stride=stride, groups=channels)
+
+
+def upsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Double height and width of (N, C, H, W): zeros between the samples, then the low-pass filter."""
+    channels, size = x.shape[1], kernel.shape[0]
+    weight = (kernel * 4.0).expand(channels, 1, size, size).to(x.dtype)
+    return F.conv_transpose2d(x, weight, stride=2, padding=(size - 1) // 2, groups=channels)
+
+
+def downsample(x: Tensor, kernel: Tensor) -> Tensor:
+    """Halve height and width of (N, C, H, W): the low-pass filter, then every other sample."""
+    return filter_depthwise(x, kernel, padding=(kernel.shape[0] - 1) // 2, stride=2)
+
+
+def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """Convolution of (N, C, H, W) with (O, C, 3, 3) that doubles the size: transposed, then low-pass filtered."""
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    return filter_depthwise(x, kernel, padding=(kernel.shape[0] - 1) // 2, gain=4.0)
+
+
+def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+    """Factors (N, O) that bring every modulated filter of `weight` (O, I, K, K) to unit norm.
+
+    Source: Karras et al. 2020, equation 3.
+    """
+    return (styles.square() @ weight.square().sum(dim=(2, 3)).t() + _EPSILON).rsqrt()
+
+
+def modulated_convolution(
+    x: Tensor, weight: Tensor, styles: Tensor, *, demodulate: bool = True, up_kernel: Tensor | None = None
+) -> Tensor:
+    """Style-modulated convolution.
+
+    The style can scale either the input activations or the filters; the result is the same and whichever moves fewer
+    bytes is done. Filters can only be shared within one image, so batches always scale activations.
+
+    Args:
+        x: (N, I, H, W).
+        weight: (O, I, K, K), K odd.
+        styles: (N, I), one factor per input channel.
+        demodulate: whether to bring the filters back to unit norm.
+        up_kernel: where given, the output is twice as large, low-pass filtered by this kernel.
+
+    Returns:
+        (N, O, H, W), or (N, O, 2H, 2W) with `up_kernel`.
+
+    Source: Karras et al. 2020, equations 1 to 3.
+    """
+    factors = demodulation(weight, styles) if demodulate else None
+    scale_filters = x.shape[0] == 1 and weight.numel() < x.numel()
+    if scale_filters:
+        weight = weight * styles.reshape(1, -1, 1, 1)
+        if factors is not None:
+            weight = weight * factors.reshape(-1, 1, 1, 1)
+    else:
+        x = x * styles.reshape(*styles.shape, 1, 1)
+    x = F.conv2d(x, weight, padding=weight.shape[2] // 2) if up_kernel is None else convolve_up(x, weight, up_kernel)
+    return x if scale_filters or factors is None else x * factors.reshape(*factors.shape, 1, 1)

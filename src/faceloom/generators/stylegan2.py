@@ -1,0 +1,365 @@
+"""StyleGAN2 generator in plain PyTorch, written from the papers.
+
+Sources: Karras et al. 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks" (mapping,
+truncation, noise); Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (modulation,
+architectures); Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (class labels).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from faceloom.errors import CheckpointError, UsageError
+from faceloom.generators import ops
+from faceloom.generators.protocol import Noise, fingerprint_of
+
+Architecture = Literal["skip", "resnet", "orig"]
+# Bounds on what a file may claim to be, checked before anything is built.
+_MAX_RESOLUTION = 8192
+_MAX_WIDTH = 1 << 16
+_MAX_DEPTH = 64
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """The shape of a StyleGAN2 generator.
+
+    Attributes:
+        resolution: side of the images, a power of two of at least 4.
+        channels: feature maps of each block, for 4, 8, ... `resolution` pixels.
+        z_dim, w_dim: dimensions of the latent spaces.
+        c_dim: number of class labels, 0 for none.
+        mapping_layers: number of fully connected layers from z to w.
+        mapping_dim: width of the hidden mapping layers; `w_dim` where None.
+        mapping_gain: learning-rate multiplier that the mapping weights are stored with.
+        architecture: how blocks are joined: "skip" sums an RGB image per block, "resnet" adds features, "orig" neither.
+        conv_clamp: bound on the magnitude of activations, for networks trained in half precision; None for none.
+        fir_taps: the low-pass filter used when the size doubles.
+    """
+
+    resolution: int
+    channels: tuple[int, ...]
+    z_dim: int = 512
+    w_dim: int = 512
+    c_dim: int = 0
+    mapping_layers: int = 8
+    mapping_dim: int | None = None
+    mapping_gain: float = 0.01
+    architecture: Architecture = "skip"
+    conv_clamp: float | None = None
+    fir_taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
+
+    def __post_init__(self) -> None:
+        blocks = self.resolution.bit_length() - 2
+        if self.resolution < 4 or self.resolution & (self.resolution - 1):
+            raise CheckpointError(f"a StyleGAN2 resolution is a power of two of at least 4, not {self.resolution}")
+        if len(self.channels) != blocks:
+            raise CheckpointError(
+                f"{self.resolution} px needs {blocks} channel counts, one a block; got {len(self.channels)}"
+            )
+        sizes = (*self.channels, self.z_dim, self.w_dim, self.mapping_dim or self.w_dim)
+        if self.resolution > _MAX_RESOLUTION or not all(1 <= size <= _MAX_WIDTH for size in sizes):
+            raise CheckpointError("the sizes of the generator's layers are beyond all reason; its file is damaged")
+        if not 1 <= self.mapping_layers <= _MAX_DEPTH or not 0 <= self.c_dim <= _MAX_WIDTH:
+            raise CheckpointError("the mapping of the generator is beyond all reason; its file is damaged")
+        if not 2 <= len(self.fir_taps) <= _MAX_DEPTH or len(self.fir_taps) % 2:
+            raise CheckpointError(f"a low-pass filter has an even number of taps, not {len(self.fir_taps)}")
+
+    @property
+    def num_ws(self) -> int:
+        """Rows of a W+ code: two for each block but the first, one for the first, one for the last toRGB."""
+        return 2 * len(self.channels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> StyleGAN2Config:
+        """The inverse of `to_dict`.
+
+        Raises:
+            CheckpointError: if an entry is missing or unknown.
+        """
+        data = dict(data)
+        try:
+            data["channels"] = tuple(int(count) for count in data["channels"])
+            if "fir_taps" in data:
+                data["fir_taps"] = tuple(float(tap) for tap in data["fir_taps"])
+            return cls(**data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the description of the generator is malformed: {error}") from error
+
+
+def default_channels(resolution: int, base: int, maximum: int) -> tuple[int, ...]:
+    """Channel counts base/size, at most `maximum`, for 4, 8, ... `resolution` pixels (Karras et al. 2020)."""
+    return tuple(min(base >> exponent, maximum) for exponent in range(2, resolution.bit_length()))
+
+
+class Linear(nn.Module):
+    """Fully connected layer with an equalised learning rate (Karras et al. 2018, section 4.1)."""
+
+    def __init__(self, inputs: int, outputs: int, *, gain: float = 1.0, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / gain)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / gain))
+        self.weight_gain = gain / math.sqrt(inputs)
+        self.bias_gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs) to (N, outputs)."""
+        return torch.addmm(self.bias * self.bias_gain, x, (self.weight * self.weight_gain).t())
+
+
+class Mapping(nn.Module):
+    """z, and a label where the generator is conditional, to w."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        hidden = config.mapping_dim or config.w_dim
+        self.embed = Linear(config.c_dim, config.w_dim) if config.c_dim else None
+        widths = [config.z_dim + (config.w_dim if config.c_dim else 0)]
+        widths += [hidden] * (config.mapping_layers - 1) + [config.w_dim]
+        self.layers = nn.ModuleList(
+            Linear(inputs, outputs, gain=config.mapping_gain)
+            for inputs, outputs in zip(widths, widths[1:], strict=False)
+        )
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """(N, z_dim) and (N, c_dim) to (N, w_dim)."""
+        x = ops.normalize_second_moment(z)
+        if self.embed is not None:
+            x = torch.cat([x, ops.normalize_second_moment(self.embed(labels))], dim=1)
+        for layer in self.layers:
+            x = nn.functional.leaky_relu(layer(x), ops.LEAKY_SLOPE) * ops.ACTIVATION_GAIN
+        return x
+
+
+class StyledConvolution(nn.Module):
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU; doubles the size where `up`."""
+
+    noise: Tensor
+
+    def __init__(self, config: StyleGAN2Config, inputs: int, outputs: int, resolution: int, *, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.clamp = config.conv_clamp
+        self.affine = Linear(config.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise", torch.randn(resolution, resolution))
+
+    def forward(
+        self, x: Tensor, styles: Tensor, kernel: Tensor, noise: Noise, gain: float, random: torch.Generator | None
+    ) -> Tensor:
+        """(N, inputs, H, W) and styles (N, inputs) to (N, outputs, H or 2H, W or 2W)."""
+        x = ops.modulated_convolution(x, self.weight, styles, up_kernel=kernel if self.up else None)
+        if noise == "constant":
+            x = x + self.noise * self.noise_strength
+        elif noise == "random":
+            shape = (x.shape[0], 1, *x.shape[2:])
+            x = x + torch.randn(shape, device=x.device, dtype=x.dtype, generator=random) * self.noise_strength
+        clamp = None if self.clamp is None else self.clamp * gain
+        return ops.leaky_relu(x, self.bias, gain=gain, clamp=clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to three channels, without demodulation."""
+
+    def __init__(self, config: StyleGAN2Config, inputs: int) -> None:
+        super().__init__()
+        self.clamp = config.conv_clamp
+        self.gain = 1.0 / math.sqrt(inputs)
+        self.affine = Linear(config.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
+        """(N, inputs, H, W) and styles (N, inputs) to (N, 3, H, W)."""
+        x = ops.modulated_convolution(x, self.weight, styles * self.gain, demodulate=False)
+        x = x + self.bias.reshape(1, -1, 1, 1)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class Block(nn.Module):
+    """The layers of one resolution."""
+
+    def __init__(self, config: StyleGAN2Config, index: int) -> None:
+        super().__init__()
+        outputs, resolution = config.channels[index], 4 << index
+        inputs = config.channels[index - 1] if index else outputs
+        last = index == len(config.channels) - 1
+        self.up = StyledConvolution(config, inputs, outputs, resolution, up=True) if index else None
+        self.conv = StyledConvolution(config, outputs, outputs, resolution, up=False)
+        self.to_rgb = ToRGB(config, outputs) if last or config.architecture == "skip" else None
+        residual = config.architecture == "resnet" and index > 0
+        self.shortcut = nn.Parameter(torch.randn(outputs, inputs, 1, 1)) if residual else None
+
+    @property
+    def modulated(self) -> tuple[StyledConvolution | ToRGB, ...]:
+        """The layers that take a style, in order."""
+        return tuple(layer for layer in (self.up, self.conv, self.to_rgb) if layer is not None)
+
+
+class StyleGAN2(nn.Module):
+    """StyleGAN2 generator: `map` z to ws, `synthesize` ws to images.
+
+    A fresh one has random weights; see `faceloom.load_generator` for trained ones.
+    """
+
+    w_mean: Tensor
+    kernel: Tensor
+    const: nn.Parameter
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = Mapping(config)
+        self.const = nn.Parameter(torch.randn(1, config.channels[0], 4, 4))
+        self.blocks = nn.ModuleList(Block(config, index) for index in range(len(config.channels)))
+        self.register_buffer("w_mean", torch.zeros(config.w_dim))
+        self.register_buffer("kernel", ops.fir_kernel(config.fir_taps), persistent=False)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images in pixels."""
+        return self.config.resolution
+
+    @property
+    def z_dim(self) -> int:
+        """Dimension of Z."""
+        return self.config.z_dim
+
+    @property
+    def w_dim(self) -> int:
+        """Dimension of W."""
+        return self.config.w_dim
+
+    @property
+    def num_ws(self) -> int:
+        """Rows of a W+ code."""
+        return self.config.num_ws
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the weights as they were when it was first asked for."""
+        return fingerprint_of(self)
+
+    def map(
+        self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0, cutoff: int | None = None
+    ) -> Tensor:
+        """Map input latents to style codes, one row for each style layer.
+
+        Args:
+            z: (N, z_dim), standard normal.
+            labels: (N, c_dim) one-hot or soft classes; needed exactly where the generator is conditional.
+            truncation: psi in [0, 1]; 0 gives the mean face, 1 leaves w as it is (Karras et al. 2019, section 4.2 and
+                appendix B).
+            cutoff: truncate only this many first layers; all where None.
+
+        Returns:
+            (N, num_ws, w_dim).
+
+        Raises:
+            UsageError: if a shape is wrong, or labels are missing or not wanted.
+        """
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise UsageError(f"z must have the shape (N, {self.z_dim}), not {tuple(z.shape)}")
+        wanted = (z.shape[0], self.config.c_dim)
+        if self.config.c_dim and (labels is None or tuple(labels.shape) != wanted):
+            raise UsageError(f"this generator is conditional: give labels of the shape {wanted}")
+        if not self.config.c_dim and labels is not None and labels.shape[-1] > 0:
+            raise UsageError("this generator is not conditional: leave labels out")
+        ws = self.mapping(z, labels).unsqueeze(1).repeat(1, self.num_ws, 1)
+        if truncation == 1.0:
+            return cast(Tensor, ws)
+        end = self.num_ws if cutoff is None else cutoff
+        pulled = self.w_mean + truncation * (ws[:, :end] - self.w_mean)
+        return torch.cat([pulled, ws[:, end:]], dim=1)
+
+    def styles(self, ws: Tensor) -> list[Tensor]:
+        """Style vectors of the space S for ws (N, num_ws, w_dim): one (N, channels) per modulated layer, in order.
+
+        A toRGB layer shares its row of W+ with the first layer of the next block. Source: Wu et al. 2021, "StyleSpace
+        Analysis", section 3.
+        """
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
+            raise UsageError(f"ws must have the shape (N, {self.num_ws}, {self.w_dim}), not {tuple(ws.shape)}")
+        styles, row = [], 0
+        for block in self._blocks:
+            for offset, layer in enumerate(block.modulated):
+                styles.append(layer.affine(ws[:, row + offset]))
+            row += 1 if block.up is None else 2
+        return styles
+
+    def synthesize(self, ws: Tensor, noise: Noise = "constant", *, resolution: int | None = None) -> Tensor:
+        """Draw style codes.
+
+        Args:
+            ws: (N, num_ws, w_dim).
+            noise: "constant" uses the noise maps stored with the weights, "random" draws fresh ones, "none" leaves
+                them out.
+            resolution: stop early at this size; only where the architecture is "skip".
+
+        Returns:
+            images (N, 3, resolution, resolution), in about [-1, 1], not clamped.
+
+        Raises:
+            UsageError: if the shape of ws, the noise or the resolution is wrong.
+        """
+        return self.synthesize_styles(self.styles(ws), noise, resolution=resolution)
+
+    def synthesize_styles(
+        self,
+        styles: list[Tensor],
+        noise: Noise = "constant",
+        *,
+        resolution: int | None = None,
+        random: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw style vectors of S, as `styles` gives them; see `synthesize`. `random` seeds random noise."""
+        if noise not in ("constant", "random", "none"):
+            raise UsageError(f'noise is "constant", "random" or "none", not {noise!r}')
+        last = self._last_block(resolution)
+        x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        image: Tensor | None = None
+        remaining = iter(styles)
+        for block in self._blocks[: last + 1]:
+            shortcut = None if block.shortcut is None else ops.upsample(self._project(x, block.shortcut), self.kernel)
+            gain = 1.0 if shortcut is None else math.sqrt(0.5)
+            if block.up is not None:
+                x = block.up(x, next(remaining), self.kernel, noise, 1.0, random)
+            x = block.conv(x, next(remaining), self.kernel, noise, gain, random)
+            if shortcut is not None:
+                x = x + shortcut * gain
+            if block.to_rgb is not None:
+                rgb = block.to_rgb(x, next(remaining))
+                image = rgb if image is None else ops.upsample(image, self.kernel) + rgb
+        return cast(Tensor, image)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """`map`, then `synthesize`."""
+        return self.synthesize(self.map(z, labels, truncation))
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
+
+    def _last_block(self, resolution: int | None) -> int:
+        if resolution is None or resolution == self.resolution:
+            return len(self.blocks) - 1
+        sizes = [4 << index for index in range(len(self.blocks))]
+        if self.config.architecture != "skip" or resolution not in sizes:
+            raise UsageError(f"this {self.config.architecture} generator cannot stop at {resolution} px")
+        return sizes.index(resolution)
+
+    @staticmethod
+    def _project(x: Tensor, weight: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, weight / math.sqrt(weight.shape[1]))

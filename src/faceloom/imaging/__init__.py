@@ -1,0 +1,1 @@
+"""Pictures in and out: open and save photos, pixels to tensors and back, contact sheets."""

@@ -1,0 +1,1 @@
+"""From a face to its style code: one module per method, one protocol for all."""

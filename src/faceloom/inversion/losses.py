@@ -1,0 +1,75 @@
+"""What inversion compares a picture with the photo by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceloom.encoders.features import EfficientNetFeatures
+
+
+@cache
+def face_weight(size: int, background: float = 0.3) -> Tensor:
+    """(1, 1, size, size) weights of the pixels of an FFHQ-aligned face, of mean 1.
+
+    Face and hair weigh most: without it, a small generator spends its codes on backgrounds.
+    """
+    axis = (torch.arange(size) + 0.5) / size
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    radius = (((x - 0.5) / 0.38).square() + ((y - 0.53) / 0.5).square()).sqrt()
+    weight = background + (1.0 - background) * torch.sigmoid((1.0 - radius) * 10.0)
+    return (weight / weight.mean()).reshape(1, 1, size, size)
+
+
+def pixel_distance(fake: Tensor, real: Tensor) -> Tensor:
+    """Face-weighted mean absolute difference of images (N, 3, S, S), for each image: (N,)."""
+    return ((fake - real).abs() * face_weight(real.shape[-1]).to(real.device)).mean(dim=(1, 2, 3))
+
+
+class PerceptualDistance(nn.Module):
+    """Distance of images in the feature maps of a frozen network, weighted towards the face.
+
+    Each feature vector is brought to unit length; squared differences are summed over channels and averaged over places
+    and stages, as in Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features", equation 1, without learned
+    channel weights.
+
+    Args:
+        size: images are brought to this side first, or to twice their own where that is less.
+        stages: which stages of EfficientNet-Lite0 to compare.
+    """
+
+    def __init__(self, size: int = 96, stages: Sequence[int] = (1, 2, 3, 4)) -> None:
+        super().__init__()
+        self.size = size
+        self.features = EfficientNetFeatures(stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def targets(self, real: Tensor) -> list[Tensor]:
+        """Unit features of images (N, 3, S, S), for `distance_to`."""
+        with torch.no_grad():
+            return [_unit(feature) for feature in self.features(self._resize(real))]
+
+    def distance_to(self, targets: list[Tensor], fake: Tensor) -> Tensor:
+        """Distance of each image to its target, (N,); differentiable with respect to `fake`."""
+        total = fake.new_zeros(len(fake))
+        for got, want in zip(self.features(self._resize(fake)), targets, strict=True):
+            distance = (_unit(got) - want).square().sum(dim=1, keepdim=True)
+            total = total + (distance * face_weight(distance.shape[-1]).to(fake.device)).mean(dim=(1, 2, 3))
+        return total / len(targets)
+
+    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Distance of each pair of images, (N,)."""
+        return self.distance_to(self.targets(real), fake)
+
+    def _resize(self, images: Tensor) -> Tensor:
+        side = min(self.size, 2 * images.shape[-1])
+        if images.shape[-1] == side:
+            return images
+        return functional.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _unit(feature: Tensor) -> Tensor:
+    return functional.normalize(feature, dim=1, eps=1e-6)

@@ -1,0 +1,1 @@
+"""Training of generators and encoders. Only the command line imports it."""

@@ -1,0 +1,82 @@
+"""Residual discriminator of StyleGAN2 (Karras et al. 2020, section 4.1), with minibatch standard deviation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceloom.generators import ops
+from faceloom.generators.stylegan2 import Linear
+
+
+class _Convolution(nn.Module):
+    """Convolution with an equalised learning rate; halves the size where `down`."""
+
+    kernel: Tensor
+
+    def __init__(self, inputs: int, outputs: int, size: int, *, down: bool = False, activate: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if activate else None
+        self.gain = 1.0 / math.sqrt(inputs * size * size)
+        self.down = down
+        self.register_buffer("kernel", ops.fir_kernel(), persistent=False)
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        if self.down:
+            # The FIR and the stride are one filter, then the convolution runs without padding lost at the border.
+            x = ops.filter_depthwise(x, self.kernel, padding=2 if self.weight.shape[-1] == 3 else 1)
+        padding = 0 if self.down else self.weight.shape[-1] // 2
+        x = functional.conv2d(x, self.weight * self.gain, stride=2 if self.down else 1, padding=padding)
+        return x * gain if self.bias is None else ops.leaky_relu(x, self.bias, gain=gain)
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = _Convolution(inputs, inputs, 3)
+        self.down = _Convolution(inputs, outputs, 3, down=True)
+        self.shortcut = _Convolution(inputs, outputs, 1, down=True, activate=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = self.shortcut(x, math.sqrt(0.5))
+        return shortcut + self.down(self.conv(x), math.sqrt(0.5))
+
+
+class Discriminator(nn.Module):
+    """Images (N, 3, S, S) to scores (N, 1), larger for images that look real.
+
+    Args:
+        channels: feature maps at 4, 8, ... S pixels, as the generator's.
+    """
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        widths = channels[::-1]
+        self.from_rgb = _Convolution(3, widths[0], 1)
+        self.blocks = nn.Sequential(
+            *(_Block(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False))
+        )
+        self.conv = _Convolution(widths[-1] + 1, widths[-1], 3)
+        self.hidden = Linear(widths[-1] * 16, widths[-1])
+        self.score = Linear(widths[-1], 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (N, 1)."""
+        x = self.blocks(self.from_rgb(images))
+        x = self.conv(torch.cat([x, _batch_deviation(x)], dim=1))
+        x = functional.leaky_relu(self.hidden(x.flatten(1)), ops.LEAKY_SLOPE) * ops.ACTIVATION_GAIN
+        scores: Tensor = self.score(x)
+        return scores
+
+
+def _batch_deviation(x: Tensor, group: int = 4) -> Tensor:
+    """One map (N, 1, H, W): how much the images of a group differ (Karras et al. 2018, section 3)."""
+    count = x.shape[0]
+    size = min(group, count) if count % min(group, count) == 0 else count
+    groups = x.reshape(size, count // size, *x.shape[1:])
+    deviation = (groups.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))
+    return deviation.repeat(size).reshape(count, 1, 1, 1).expand(-1, 1, *x.shape[2:])

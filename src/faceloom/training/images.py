@@ -1,0 +1,181 @@
+"""Faces to train on: read from folders and zips, aligned where asked, kept in memory as bytes."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from faceloom.errors import FaceError, PhotoError, TrainingError
+from faceloom.faces.align import align
+from faceloom.faces.detect import choose, detect
+from faceloom.types import Crop, Photo
+
+LABELS_FILE = "labels.csv"
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+HELD_OUT_ONE_IN = 25
+_MAX_SIDE = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSet:
+    """Aligned faces in memory.
+
+    Attributes:
+        pixels: (N, S, S, 3) uint8 RGB.
+        landmarks: (N, 68, 2) in the aligned picture, as shares of its side.
+        names: where each came from, "source/file".
+        skipped: how many pictures had no usable face or could not be read.
+    """
+
+    pixels: NDArray[np.uint8]
+    landmarks: NDArray[np.float64]
+    names: tuple[str, ...]
+    skipped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """(N,) which faces are never trained on: one in 25, by name, so that it is the same in every run."""
+        return np.array([zlib.crc32(name.encode()) % HELD_OUT_ONE_IN == 0 for name in self.names])
+
+    def subset(self, chosen: NDArray[np.bool_]) -> FaceSet:
+        """The faces where `chosen` (N,) is true."""
+        names = tuple(name for name, keep in zip(self.names, chosen, strict=True) if keep)
+        return FaceSet(self.pixels[chosen], self.landmarks[chosen], names, self.skipped)
+
+    def save(self, path: Path) -> None:
+        """Write as an npz file without compression, through a temporary file."""
+        temporary = path.with_suffix(".tmp.npz")
+        arrays = {"pixels": self.pixels, "landmarks": self.landmarks, "names": np.array(self.names)}
+        np.savez(temporary, allow_pickle=False, skipped=np.array(self.skipped), **arrays)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> FaceSet:
+        """The inverse of `save`."""
+        with np.load(path, allow_pickle=False) as data:
+            return cls(data["pixels"], data["landmarks"], tuple(str(name) for name in data["names"]), int(data["skipped"]))
+
+
+def pictures(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """The pictures of a folder (searched through) or zip, sorted by name, each with a way to read its bytes.
+
+    Raises:
+        TrainingError: if the source is neither.
+    """
+    if source.is_dir():
+        for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES):
+            yield path.relative_to(source).as_posix(), path.read_bytes
+    elif source.is_file() and zipfile.is_zipfile(source):
+        archive = zipfile.ZipFile(source)  # the readers close over it
+        for name in sorted(name for name in archive.namelist() if Path(name).suffix.lower() in SUFFIXES):
+            yield name, partial(archive.read, name)
+    else:
+        raise TrainingError(f"{source} is neither a folder of pictures nor a zip of them")
+
+
+def table(source: Path) -> str | None:
+    """The text of `labels.csv` in a folder or zip of pictures; None where there is none."""
+    if source.is_dir():
+        path = source / LABELS_FILE
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    with zipfile.ZipFile(source) as archive:
+        return archive.read(LABELS_FILE).decode("utf-8") if LABELS_FILE in archive.namelist() else None
+
+
+def load_faces(
+    sources: Sequence[Path], resolution: int, *, progress: Callable[[int, int], None] | None = None
+) -> FaceSet:
+    """Find and align the largest face of every picture of the sources.
+
+    Grey pictures are left out: a handful would teach a colour model to drain faces of colour.
+
+    Args:
+        sources: folders or zips of pictures.
+        resolution: side to bring the faces to.
+        progress: called with the number of pictures read so far, and of all.
+
+    Raises:
+        TrainingError: if a source cannot be read, or no face is usable.
+    """
+    found: list[tuple[str, Crop]] = []
+    every = [(f"{source.stem}/{name}", load) for source in sources for name, load in pictures(source)]
+    for number, (name, load) in enumerate(every, start=1):
+        try:
+            found.append((name, _align(_decode(load(), name), name, resolution)))
+        except (PhotoError, FaceError):
+            pass
+        if progress is not None:
+            progress(number, len(every))
+    if not found:
+        raise TrainingError(f"no usable face in {', '.join(map(str, sources))} ({len(every)} pictures read)")
+    crops = [crop for _, crop in found]
+    landmarks = np.stack([_to_crop(crop) for crop in crops])
+    names = tuple(name for name, _ in found)
+    return FaceSet(np.stack([crop.pixels for crop in crops]), landmarks, names, len(every) - len(found))
+
+
+def _decode(data: bytes, name: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if max(picture.size) > _MAX_SIDE:
+                picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"cannot read {name}: {error}") from error
+
+
+def _is_grey(pixels: NDArray[np.uint8]) -> bool:
+    spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
+    return float(spread.mean()) < 6.0
+
+
+def _align(pixels: NDArray[np.uint8], name: str, resolution: int) -> Crop:
+    if _is_grey(pixels):
+        raise PhotoError(f"{name} has no colour")
+    photo = Photo(pixels, name=name)
+    return align(photo, choose(detect(photo), None, photo), resolution)
+
+
+def _to_crop(crop: Crop) -> NDArray[np.float64]:
+    points = np.c_[crop.face.landmarks, np.ones(len(crop.face.landmarks))]
+    return (points @ crop.from_photo(1).T)[:, :2]
+
+
+class Batches:
+    """Endless shuffled batches of faces as images, mirrored at random, with light jittered.
+
+    The jitter (gain per channel within ±6 %, gamma within ±15 %) stands in for the white balances and exposures of
+    casual photos that generated faces lack.
+    """
+
+    def __init__(self, faces: FaceSet, batch: int, seed: int) -> None:
+        self.pixels = torch.from_numpy(faces.pixels)
+        self.batch = batch
+        self.random = torch.Generator().manual_seed(seed)
+
+    def __next__(self) -> Tensor:
+        """(batch, 3, S, S) in [-1, 1]."""
+        index = torch.randint(len(self.pixels), (self.batch,), generator=self.random)
+        images = self.pixels[index].permute(0, 3, 1, 2).float() / 255.0
+        mirrored = torch.rand(self.batch, generator=self.random) < 0.5
+        images[mirrored] = images[mirrored].flip(3)
+        gamma = 1.0 + 0.15 * (2.0 * torch.rand(self.batch, 1, 1, 1, generator=self.random) - 1.0)
+        gain = 1.0 + 0.06 * (2.0 * torch.rand(self.batch, 3, 1, 1, generator=self.random) - 1.0)
+        return ((images.clamp_min(1e-4) ** gamma) * gain).clamp(0.0, 1.0) * 2.0 - 1.0
+
+    def __iter__(self) -> Batches:
+        return self

@@ -1,0 +1,136 @@
+"""The values that travel through the pipe, from a photo to its edited copy.
+
+Conventions, everywhere: `pixels` are uint8 arrays of shape (H, W, 3), RGB. `images` are float tensors of shape
+(N, 3, H, W), RGB in [-1, 1]. Coordinates are (x, y) in pixels, with (0, 0) at the upper left corner of the upper left
+pixel, so that the centre of that pixel is (0.5, 0.5). Angles are in degrees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+Pixels = NDArray[np.uint8]
+"""(H, W, 3) uint8 RGB."""
+Mask = NDArray[np.float32]
+"""(H, W) float32 in [0, 1]."""
+Points = NDArray[np.float64]
+"""(K, 2) float64, each row (x, y)."""
+Matrix = NDArray[np.float64]
+"""(3, 3) float64, acting on column vectors (x, y, 1)."""
+Space = Literal["w", "w+", "s"]
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo as a person sees it: upright (EXIF rotation applied), 8-bit RGB.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        icc_profile: the embedded colour profile, written back unchanged on save; None where there is none.
+        name: where it came from, for messages.
+    """
+
+    pixels: Pixels
+    icc_profile: bytes | None = None
+    name: str = "photo"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face found in a photo.
+
+    Attributes:
+        box: left, top, right, bottom in photo pixels; may reach outside the photo.
+        landmarks: (68, 2) points in iBUG 300-W order, in photo pixels.
+        score: the detector's confidence; larger is surer, not comparable between detectors.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: Points
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        left, top, right, bottom = self.box
+        return max(0.0, right - left) * max(0.0, bottom - top)
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """An aligned square picture of one face that knows where it came from.
+
+    Attributes:
+        pixels: (S, S, 3) uint8 RGB, the aligned face.
+        quad: (4, 2) corners of the crop in photo pixels: upper left, lower left, lower right, upper right.
+        face: the face it was cut around.
+    """
+
+    pixels: Pixels
+    quad: Points
+    face: Face
+
+    @property
+    def size(self) -> int:
+        """Side of the square in pixels."""
+        side: int = self.pixels.shape[0]
+        return side
+
+    def to_photo(self, size: int | None = None) -> Matrix:
+        """Similarity transform from the pixels of a crop of side `size` (default: this one's) to photo pixels."""
+        side = self.size if size is None else size
+        upper_left, lower_left, _, upper_right = self.quad
+        x_axis = (upper_right - upper_left) / side
+        y_axis = (lower_left - upper_left) / side
+        return np.array(
+            [[x_axis[0], y_axis[0], upper_left[0]], [x_axis[1], y_axis[1], upper_left[1]], [0.0, 0.0, 1.0]]
+        )
+
+    def from_photo(self, size: int | None = None) -> Matrix:
+        """The inverse of `to_photo`."""
+        inverse: Matrix = np.linalg.inv(self.to_photo(size))
+        return inverse
+
+
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """A style code of one face in the latent space of one generator.
+
+    Attributes:
+        codes: (num_ws, w_dim) float32 tensor on the CPU, one row for each style layer.
+        space: "w" where all rows are equal, "w+" otherwise.
+        fingerprint: of the generator that it belongs to.
+    """
+
+    codes: torch.Tensor
+    space: Space
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Render:
+    """The outcome of rendering one recipe.
+
+    Attributes:
+        photo: the whole photo with the edited faces in their places.
+        before: for each open face, (S, S, 3) uint8 RGB, the generator's reconstruction of it unedited.
+        after: for each open face, (S, S, 3) uint8 RGB, the generator's picture of it edited.
+        mask: (H, W) float32 in [0, 1]; the photo is unchanged, bit for bit, where it is 0.
+    """
+
+    photo: Photo
+    before: tuple[Pixels, ...]
+    after: tuple[Pixels, ...]
+    mask: Mask

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faceloom.errors import TrainingError
+from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.model import load_model
+from faceloom.training.attributes import MEASURES, Attribute, attribute_table, read_attributes
+from faceloom.training.discriminator import Discriminator
+from faceloom.training.export import export_model
+from faceloom.training.images import Batches, FaceSet, load_faces, pictures
+from faceloom.training.losses import discriminator_adversarial, generator_adversarial, r1_penalty
+from faceloom.training.mapping import fit_mapping
+from faceloom.training.trainer import PrincipalCodes, Trainer, TrainingConfig
+
+TINY = TrainingConfig(
+    resolution=16,
+    channels=(16, 16, 8),
+    encoder_widths=(8, 12, 16),
+    w_dim=8,
+    mapping_layers=2,
+    minutes=1.0,
+    batch=8,
+    perceptual=0.0,
+    ema_steps=10.0,
+)
+
+
+def blobs(count: int = 160, size: int = 16) -> FaceSet:
+    """Pictures with three things that vary: where a disc is, its colour, and the ground's."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[0:size, 0:size] / size
+    pixels = np.empty((count, size, size, 3), np.uint8)
+    for index in range(count):
+        disc = ((x - random.uniform(0.35, 0.65)) ** 2 + (y - 0.5) ** 2 < 0.07)[..., None]
+        pixels[index] = np.where(disc, random.integers(100, 255, 3), random.integers(0, 120, 3))
+    landmarks = random.uniform(0.2, 0.8, (count, 68, 2))
+    return FaceSet(pixels, landmarks, tuple(f"blobs/{index}.png" for index in range(count)))
+
+
+def run(config: TrainingConfig, out: Path, steps: int, faces: FaceSet | None = None) -> Trainer:
+    trainer = Trainer(config, faces or blobs(), out)
+    for number in range(steps):
+        trainer.progress.seconds = 60.0 * number / steps
+        trainer.step()
+    trainer.progress.seconds = 60.0
+    return trainer
+
+
+def error(trainer: Trainer, faces: FaceSet) -> float:
+    generator, encoder = trainer.averaged_networks()
+    images = torch.from_numpy(faces.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    with torch.no_grad():
+        return float((generator.synthesize(encoder(images), "none") - images).abs().mean())
+
+
+def test_training_learns_to_reconstruct(tmp_path: Path) -> None:
+    faces = blobs()
+    before = error(Trainer(TINY, faces, tmp_path / "a"), faces)
+    after = error(run(TINY, tmp_path / "b", 120, faces), faces)
+    assert after < 0.7 * before
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = run(TINY, tmp_path / "whole", 6)
+    first = Trainer(TINY, blobs(), tmp_path / "parts")
+    for number in range(6):
+        if number == 3:
+            first.save()
+            first = Trainer(TINY, blobs(), tmp_path / "parts")
+        first.progress.seconds = 10.0 * number
+        first.step()
+    for a, b in zip(whole.generator.parameters(), first.generator.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert first.progress.images == whole.progress.images == 48
+
+
+def test_a_run_of_other_settings_is_not_overwritten(tmp_path: Path) -> None:
+    run(TINY, tmp_path, 1).save()
+    with pytest.raises(TrainingError, match="other settings"):
+        Trainer(replace(TINY, batch=4), blobs(), tmp_path)
+    Trainer(replace(TINY, minutes=2.0), blobs(), tmp_path)  # a larger budget is the same run
+    with pytest.raises(TrainingError, match="16 px, the model 32 px"):
+        Trainer(TrainingConfig(resolution=32, channels=(8,) * 4, encoder_widths=(8,) * 4), blobs(), tmp_path / "x")
+
+
+def test_the_adversarial_loss_takes_part(tmp_path: Path) -> None:
+    trainer = Trainer(replace(TINY, adversarial=0.1, adversarial_from=0.3), blobs(), tmp_path)
+    assert "adversarial" not in trainer.step()
+    trainer.progress.seconds = 30.0
+    assert trainer.discriminator is not None
+    before = [parameter.clone() for parameter in trainer.discriminator.parameters()]
+    values = trainer.step()
+    assert values["discriminator"] > 0
+    assert values["adversarial"] > 0
+    moved = [not torch.equal(a, b) for a, b in zip(before, trainer.discriminator.parameters(), strict=True)]
+    assert all(moved)
+
+
+def test_the_perceptual_loss_takes_part(tmp_path: Path) -> None:
+    assert Trainer(replace(TINY, perceptual=0.5), blobs(), tmp_path).step()["perceptual"] > 0
+
+
+def test_adversarial_losses_at_known_scores() -> None:
+    zero = torch.zeros(4, 1)
+    assert generator_adversarial(zero).item() == pytest.approx(np.log(2))
+    assert discriminator_adversarial(zero, zero).item() == pytest.approx(2 * np.log(2))
+    real = torch.ones(2, 3, 4, 4, requires_grad=True)
+    assert r1_penalty((real * 2.0).sum(dim=(1, 2, 3)).reshape(-1, 1), real).item() == pytest.approx(4.0 * 48)
+
+
+def test_the_discriminator_scores_every_image() -> None:
+    assert Discriminator((16, 16, 8))(torch.randn(6, 3, 16, 16)).shape == (6, 1)
+
+
+def test_principal_codes_are_white() -> None:
+    batches = Batches(blobs(), 64, 0)
+    principal = PrincipalCodes(4, size=16)
+    principal.fit(batches, 2048)
+    codes = principal(torch.cat([next(batches) for _ in range(16)]))
+    assert torch.allclose(torch.cov(codes.t()), torch.eye(4), atol=0.2)
+
+
+def test_the_mapping_learns_the_distribution_of_the_codes() -> None:
+    torch.manual_seed(0)
+    codes = torch.randn(2000, 8) @ torch.randn(8, 8) * 0.5 + 1.0
+    mapping = StyleGAN2(replace(TINY, w_dim=8).generator()).mapping
+    assert fit_mapping(mapping, 8, codes, steps=300) < 0.05
+    drawn = mapping(torch.randn(2000, 8), None)
+    assert torch.allclose(drawn.mean(dim=0), codes.mean(dim=0), atol=0.3)
+    assert torch.allclose(drawn.std(dim=0), codes.std(dim=0), rtol=0.2)
+
+
+def test_batches_stay_in_range_and_repeat_with_the_seed() -> None:
+    first, second = next(Batches(blobs(), 16, 3)), next(Batches(blobs(), 16, 3))
+    assert torch.equal(first, second)
+    assert first.shape == (16, 3, 16, 16)
+    assert first.min() >= -1.0
+    assert first.max() <= 1.0
+
+
+def test_held_out_faces_are_few_and_always_the_same() -> None:
+    faces = blobs(1000)
+    assert 20 <= faces.held_out.sum() <= 60
+    assert np.array_equal(faces.held_out, blobs(1000).held_out)
+
+
+def test_a_face_set_survives_its_file(tmp_path: Path) -> None:
+    faces = blobs(10)
+    faces.save(tmp_path / "faces.npz")
+    again = FaceSet.load(tmp_path / "faces.npz")
+    assert np.array_equal(again.pixels, faces.pixels)
+    assert np.array_equal(again.landmarks, faces.landmarks)
+    assert again.names == faces.names
+
+
+def test_sources_without_faces_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("not a picture")
+    with pytest.raises(TrainingError, match=r"no usable face .* \(1 pictures read\)"):
+        load_faces([tmp_path], 16)
+    with pytest.raises(TrainingError, match="neither a folder of pictures nor a zip"):
+        list(pictures(tmp_path / "a.jpg"))
+
+
+def test_labels_come_from_the_table_and_the_landmarks(tmp_path: Path) -> None:
+    folder = tmp_path / "blobs"
+    folder.mkdir()
+    text = "file,gender,age,gender,born,congress\n0.png,female,30,20,,\n1.png,,,,1950,110\n2.png,male,x,,,\n"
+    (folder / "labels.csv").write_text(text)
+    wanted = [Attribute("age", column="age"), Attribute("gender", column="gender"), Attribute("yaw", measure="yaw")]
+    values = attribute_table(blobs(4), [folder], wanted)
+    assert values["age"][:2].tolist() == [30.0, 57.0]
+    assert np.isnan(values["age"][2:]).all()
+    assert values["gender"][0] == 20.0
+    assert np.isnan(values["gender"][1:]).all()
+    assert np.isfinite(values["yaw"]).all()
+
+
+def test_measures_on_a_drawn_face() -> None:
+    face = np.zeros((1, 68, 2))
+    face[0, 36:42] = (0.35, 0.4)
+    face[0, 42:48] = (0.65, 0.4)
+    face[0, 1], face[0, 15], face[0, 30] = (0.2, 0.5), (0.8, 0.5), (0.62, 0.55)
+    face[0, 61:64], face[0, 65:68] = (0.5, 0.7), (0.5, 0.76)
+    assert MEASURES["yaw"](face)[0] == pytest.approx(0.2)
+    assert MEASURES["pitch"](face)[0] == pytest.approx(0.5)
+    assert MEASURES["mouth-open"](face)[0] == pytest.approx(0.2)
+
+
+def test_the_attributes_of_the_default_model_are_well_formed(tmp_path: Path) -> None:
+    names = [one.name for one in read_attributes() if one.offered]
+    assert {"age", "gender", "smile", "hair-length", "hair-colour"} <= set(names)
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[[attribute]]\nname = "x"\n')
+    with pytest.raises(TrainingError, match="needs either a column, or a measure"):
+        read_attributes(bad)
+    bad.write_text("[[attribute")
+    with pytest.raises(TrainingError, match="malformed"):
+        read_attributes(bad)
+
+
+def test_an_exported_run_is_a_model(tmp_path: Path) -> None:
+    faces = blobs()
+    trainer = run(TINY, tmp_path / "run", 60, faces)
+    brightness = faces.pixels.mean(axis=(1, 2, 3)).astype(np.float64)
+    wanted = [Attribute("light", column="light", low="dark", high="bright"), Attribute("none", column="none")]
+    values = {"light": brightness, "none": np.full(len(faces), np.nan)}
+    said: list[str] = []
+    export_model(trainer, faces, values, wanted, tmp_path / "model", say=said.append)
+    model = load_model(str(tmp_path / "model"))
+    assert model.directions.names() == ("light",)
+    assert model.directions.fingerprint == model.generator.fingerprint
+    assert any("none: only 0 labels" in line for line in said)
+    codes = model.generator.map(torch.randn(16, 8), truncation=0.5)
+    step = model.directions["light"].vector
+    with torch.no_grad():
+        darker, brighter = (model.generator.synthesize(codes + side * step).mean().item() for side in (-1.0, 1.0))
+    assert brighter > darker
