@@ -38,13 +38,15 @@ class OpenFace:
         crop: the aligned face, 256 px or the generator's resolution, whichever is larger.
         latent: its style code.
         before: (S, S, 3) uint8 RGB, what the generator draws from that code.
-        mask: (M, M) in crop space, where an edit may show.
+        mask: (M, M) in crop space, where an edit may show: head and hair.
+        motion: (M, M) in crop space, where it may move things: the face.
     """
 
     crop: Crop
     latent: Latent
     before: Pixels
     mask: Mask
+    motion: Mask
 
 
 class Editor:
@@ -103,8 +105,10 @@ class Editor:
             UsageError: if the recipe is for another model, or has an edit that the model does not know.
         """
         if recipe.model != self.model.id:
-            raise UsageError(f"the recipe is for the model {recipe.model!r}, and the photo was opened with "
-                             f"{self.model.id!r}; open it with the recipe's model")
+            raise UsageError(
+                f"the recipe is for the model {recipe.model!r}, and the photo was opened with "
+                f"{self.model.id!r}; open it with the recipe's model"
+            )
         codes = torch.stack([face.latent.codes for face in self.faces])
         return self.model.directions.move(codes, recipe.edits)
 
@@ -120,7 +124,8 @@ class Editor:
         photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
         for face, edited in zip(self.faces, after, strict=True):
             if recipe.paste == "transfer":
-                photo, mask = apply_change(photo, face.crop, measure_change(face.before, edited), face.mask)
+                change = measure_change(face.before, edited, face.motion)
+                photo, mask = apply_change(photo, face.crop, change, face.mask)
             else:
                 photo, mask = paste(photo, face.crop, edited, mask=face.mask, match_colour=True)
             whole = np.maximum(whole, mask)
@@ -156,5 +161,5 @@ def _invert(
     opened = []
     for crop, code, before in zip(crops, codes, draw(model, codes), strict=True):
         latent = Latent(code, "w+", model.generator.fingerprint)
-        opened.append(OpenFace(crop, latent, before, face_mask(crop, "head")))
+        opened.append(OpenFace(crop, latent, before, face_mask(crop, "head"), face_mask(crop, "face")))
     return tuple(opened)

@@ -77,7 +77,7 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise UsageError(f"the recipe is not JSON: {error}") from error
         if not isinstance(data, dict):
-            raise UsageError("a recipe is a JSON object, such as {\"edits\": [{\"direction\": \"age\", \"amount\": 1}]}")
+            raise UsageError('a recipe is a JSON object, such as {"edits": [{"direction": "age", "amount": 1}]}')
         if data.pop("version", VERSION) != VERSION:
             raise UsageError(f"this Faceloom reads recipes of version {VERSION}; upgrade to read a later one")
         unknown = sorted(set(data) - {"edits", "paste", "model"})

@@ -94,14 +94,11 @@ class Crop:
         upper_left, lower_left, _, upper_right = self.quad
         x_axis = (upper_right - upper_left) / side
         y_axis = (lower_left - upper_left) / side
-        return np.array(
-            [[x_axis[0], y_axis[0], upper_left[0]], [x_axis[1], y_axis[1], upper_left[1]], [0.0, 0.0, 1.0]]
-        )
+        return np.array([[x_axis[0], y_axis[0], upper_left[0]], [x_axis[1], y_axis[1], upper_left[1]], [0.0, 0.0, 1.0]])
 
     def from_photo(self, size: int | None = None) -> Matrix:
         """The inverse of `to_photo`."""
-        inverse: Matrix = np.linalg.inv(self.to_photo(size))
-        return inverse
+        return np.linalg.inv(self.to_photo(size)).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

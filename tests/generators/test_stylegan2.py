@@ -15,7 +15,14 @@ from faceloom.generators.stylegan2 import Architecture, StyleGAN2, StyleGAN2Conf
 def make(architecture: Architecture = "skip", *, c_dim: int = 0, conv_clamp: float | None = None) -> StyleGAN2:
     torch.manual_seed(0)
     config = StyleGAN2Config(
-        16, (12, 8, 8), z_dim=6, w_dim=7, c_dim=c_dim, mapping_layers=2, architecture=architecture, conv_clamp=conv_clamp
+        16,
+        (12, 8, 8),
+        z_dim=6,
+        w_dim=7,
+        c_dim=c_dim,
+        mapping_layers=2,
+        architecture=architecture,
+        conv_clamp=conv_clamp,
     )
     generator = StyleGAN2(config)
     for block in generator._blocks:

@@ -10,7 +10,13 @@ import torch
 from faceloom.errors import TrainingError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.model import load_model
-from faceloom.training.attributes import MEASURES, Attribute, attribute_table, read_attributes
+from faceloom.training.attributes import (
+    MEASURES,
+    Attribute,
+    attribute_table,
+    collection_indicators,
+    read_attributes,
+)
 from faceloom.training.discriminator import Discriminator
 from faceloom.training.export import export_model
 from faceloom.training.images import Batches, FaceSet, load_faces, pictures
@@ -172,12 +178,17 @@ def test_labels_come_from_the_table_and_the_landmarks(tmp_path: Path) -> None:
     folder.mkdir()
     text = "file,gender,age,gender,born,congress\n0.png,female,30,20,,\n1.png,,,,1950,110\n2.png,male,x,,,\n"
     (folder / "labels.csv").write_text(text)
-    wanted = [Attribute("age", column="age"), Attribute("gender", column="gender"), Attribute("yaw", measure="yaw")]
+    wanted = [
+        Attribute("age", column="age"),
+        Attribute("gender", column="gender", words={"male": 70.0}),
+        Attribute("yaw", measure="yaw"),
+    ]
     values = attribute_table(blobs(4), [folder], wanted)
     assert values["age"][:2].tolist() == [30.0, 57.0]
     assert np.isnan(values["age"][2:]).all()
     assert values["gender"][0] == 20.0
-    assert np.isnan(values["gender"][1:]).all()
+    assert values["gender"][2] == 70.0
+    assert np.isnan(values["gender"][[1, 3]]).all()
     assert np.isfinite(values["yaw"]).all()
 
 
@@ -187,9 +198,25 @@ def test_measures_on_a_drawn_face() -> None:
     face[0, 42:48] = (0.65, 0.4)
     face[0, 1], face[0, 15], face[0, 30] = (0.2, 0.5), (0.8, 0.5), (0.62, 0.55)
     face[0, 61:64], face[0, 65:68] = (0.5, 0.7), (0.5, 0.76)
-    assert MEASURES["yaw"](face)[0] == pytest.approx(0.2)
-    assert MEASURES["pitch"](face)[0] == pytest.approx(0.5)
-    assert MEASURES["mouth-open"](face)[0] == pytest.approx(0.2)
+    pixels = np.zeros((1, 50, 50, 3), np.uint8)
+    pixels[:, :25] = (200, 100, 0)
+    pixels[:, 25:, 25:] = 102
+    drawn = FaceSet(pixels, face, ("drawn/0.png",))
+    values = {name: float(measure(drawn)[0]) for name, measure in MEASURES.items()}
+    assert values["yaw"] == pytest.approx(0.2)
+    assert values["pitch"] == pytest.approx(0.5)
+    assert values["mouth-open"] == pytest.approx(0.2)
+    assert values["background-warmth"] == pytest.approx(200 / 255)
+    assert values["background-tint"] == pytest.approx(0.0)
+    assert values["side-light"] == pytest.approx(0.4)
+
+
+def test_collections_are_told_apart() -> None:
+    faces = blobs(180)
+    names = (*(f"a/{index}" for index in range(100)), *(f"b/{index}" for index in range(78)), "c/0", "c/1")
+    columns = collection_indicators(replace(faces, names=names))
+    assert list(columns) == ["collection b"]
+    assert columns["collection b"].sum() == 78
 
 
 def test_the_attributes_of_the_default_model_are_well_formed(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from faceloom.checkpoints.blank import blank
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
 from faceloom.errors import CheckpointError
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -73,9 +73,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], Header]:
     return tensors, header
 
 
-def save_generator(
-    path: Path, generator: StyleGAN2, info: dict[str, Any] | None = None, *, half: bool = False
-) -> None:
+def save_generator(path: Path, generator: StyleGAN2, info: dict[str, Any] | None = None, *, half: bool = False) -> None:
     """Write a generator; `info` is free text for people, `half` stores 16-bit weights."""
     write(path, _stored(generator, half), Header("stylegan2", generator.config.to_dict(), info or {}))
 
@@ -121,10 +119,7 @@ def _read_kind(path: Path, kind: str, noun: str) -> tuple[dict[str, Tensor], Hea
 
 
 def _fill(build: Callable[[], _ModuleT], tensors: dict[str, Tensor], path: Path) -> _ModuleT:
-    # On the meta device nothing is allocated or drawn at random; the file's tensors become the parameters. Buffers
-    # that are not stored are made on the CPU explicitly.
-    with torch.device("meta"):
-        module = build()
+    module = blank(build)  # the file's tensors become the parameters
     wide = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     try:
         module.load_state_dict(wide, assign=True)

@@ -28,8 +28,11 @@ from faceloom.types import Photo
 @click.option("--sheet", type=FILE, help="Also save a strip of each edit over its range.")
 @click.option("--recipe", "recipe_file", type=FILE, help="Take edits from this JSON file; options are added to it.")
 @click.option("--save-recipe", type=FILE, help="Save what was done as JSON, for use with --recipe.")
-@click.option("--paste", type=click.Choice(["transfer", "replace"]), help="transfer (default): warp and recolour the "
-              "photo's own pixels; replace: put in the generator's picture.")
+@click.option(
+    "--paste",
+    type=click.Choice(["transfer", "replace"]),
+    help="transfer (default): warp and recolour the photo's own pixels; replace: put in the generator's picture.",
+)
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and WebP.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @face_options

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+class Update(Protocol):
+    """Moves a bar to `done` of `of`; `of` may be left out where the bar's length is known."""
+
+    def __call__(self, done: int, of: int | None = None) -> None:
+        """Show how far the work is."""
+        ...
+
+
 @contextmanager
-def bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
+def bar(what: str, total: int | None = None) -> Iterator[Update]:
     """Show a bar while the block runs.
 
     Yields:
@@ -18,7 +27,9 @@ def bar(what: str, total: int | None = None) -> Iterator[Callable[[int, int | No
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as it:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as it:
         task = it.add_task(what, total=total)
 
         def update(done: int, of: int | None = None) -> None:

@@ -20,8 +20,13 @@ from faceloom.types import Photo
 @click.option("--count", type=click.IntRange(1, 1024), default=16, show_default=True, help="How many faces.")
 @click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same faces.")
-@click.option("--truncation", type=click.FloatRange(0.0, 2.0), default=0.7, show_default=True,
-              help="0: the mean face; 1: full variety.")
+@click.option(
+    "--truncation",
+    type=click.FloatRange(0.0, 2.0),
+    default=0.7,
+    show_default=True,
+    help="0: the mean face; 1: full variety.",
+)
 @model_option
 def sample(output: Path, count: int, columns: int, seed: int, truncation: float, model: str) -> None:
     """Draw faces of people who do not exist, on one sheet."""

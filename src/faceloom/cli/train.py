@@ -26,16 +26,33 @@ SHEET_ROWS = 8
 
 
 @click.command()
-@click.option("--data", type=FILE, multiple=True, required=True, help="Folder or zip of pictures with faces; repeat for "
-              "more. A labels.csv in it gives directions.")
+@click.option(
+    "--data",
+    type=FILE,
+    multiple=True,
+    required=True,
+    help="Folder or zip of pictures with faces; repeat for more. A labels.csv in it gives directions.",
+)
 @click.option("-o", "--out", type=FILE, required=True, help="Folder of the run; an unfinished run in it goes on.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=110.0, show_default=True,
-              help="Time budget, over all resumptions.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=110.0,
+    show_default=True,
+    help="Time budget, over all resumptions.",
+)
 @click.option("--resolution", type=click.Choice(["32", "64", "128", "256"]), default="64", show_default=True)
 @click.option("--batch", type=click.IntRange(2, 512), default=16, show_default=True, help="Images a step.")
-@click.option("--adversarial", type=click.FloatRange(min=0), default=0.0, show_default=True,
-              help="Weight of the adversarial loss; wants a GPU.")
-@click.option("--attributes", type=FILE, help="TOML file of the directions to find; the default model's where left out.")
+@click.option(
+    "--adversarial",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Weight of the adversarial loss; wants a GPU.",
+)
+@click.option(
+    "--attributes", type=FILE, help="TOML file of the directions to find; the default model's where left out."
+)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -60,9 +77,7 @@ def train(
     keep_memory()
     wanted = read_attributes(attributes)
     out.mkdir(parents=True, exist_ok=True)
-    config = replace(
-        shape_for(int(resolution)), minutes=minutes, batch=batch, adversarial=adversarial, seed=seed
-    )
+    config = replace(shape_for(int(resolution)), minutes=minutes, batch=batch, adversarial=adversarial, seed=seed)
     faces = _faces(data, out, config.resolution)
     training = faces.subset(~faces.held_out)
     shown = faces.subset(faces.held_out) if faces.held_out.any() else training
@@ -71,7 +86,9 @@ def train(
 
         def report(values: dict[str, float]) -> None:
             update(round(values["share"] * 1000))
-            losses = " ".join(f"{name} {value:.4f}" for name, value in values.items() if name not in ("share", "images"))
+            losses = " ".join(
+                f"{name} {value:.4f}" for name, value in values.items() if name not in ("share", "images")
+            )
             with (out / "log.txt").open("a", encoding="utf-8") as log:
                 log.write(f"{trainer.progress.seconds:.0f} s, {int(values['images'])} images: {losses}\n")
             if trainer.progress.steps % 500 == 0:

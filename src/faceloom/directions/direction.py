@@ -54,9 +54,7 @@ class DirectionSet:
         info: how they were found, for people.
     """
 
-    def __init__(
-        self, directions: Sequence[Direction], fingerprint: str, info: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, directions: Sequence[Direction], fingerprint: str, info: dict[str, Any] | None = None) -> None:
         self._by_name = {direction.name: direction for direction in directions}
         if len(self._by_name) != len(directions):
             raise DirectionError("two directions have the same name")

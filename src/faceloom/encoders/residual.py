@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from faceloom.errors import CheckpointError
 
+_MAX_RESOLUTION = 4096
+_MAX_WIDTH = 16384
+
 
 @dataclass(frozen=True)
 class ResidualEncoderConfig:
@@ -35,8 +38,11 @@ class ResidualEncoderConfig:
     features: int = 384
 
     def __post_init__(self) -> None:
-        if self.resolution >> (len(self.widths) - 1) != 4:
+        if len(self.widths) > 16 or self.resolution != 4 << (len(self.widths) - 1):
             raise CheckpointError(f"{self.resolution} px needs one width for each size down to 4, not {self.widths}")
+        sizes = (*self.widths, self.w_dim, self.num_ws, self.features)
+        if self.resolution > _MAX_RESOLUTION or not all(1 <= size <= _MAX_WIDTH for size in sizes):
+            raise CheckpointError("the sizes of the encoder's layers are beyond all reason; its file is damaged")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

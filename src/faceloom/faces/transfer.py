@@ -1,6 +1,6 @@
 """Detail transfer: the generator supplies the change, the photo supplies the pixels.
 
-A small generator redraws a face without its pores, glasses and hairs. But it knows how the face *changes* under an edit.
+A small generator redraws a face without its pores, glasses and hairs. But it knows how the face *changes* when edited.
 So the difference between its picture before and its picture after is split into a motion (a dense flow) and what motion
 does not explain (a colour residual), and both are applied to the photo's own pixels at the photo's own resolution:
 
@@ -29,12 +29,12 @@ Float = NDArray[np.float32]
 
 WORKING_SIZE = 128
 """The flow is estimated at this size at most: finer motion is noise."""
-MAX_FLOW = 0.08
+MAX_FLOW = 0.05
 """No point moves further than this share of the crop's side; what would is left to the residual."""
 _LEVELS = 3
 _ROUNDS = 6
-_WINDOW = 0.03
-_STIFFNESS = 4e-3
+_WINDOW = 0.05
+_STIFFNESS = 8e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +50,14 @@ class Change:
     residual: Float
 
 
-def measure_change(before: Pixels, after: Pixels) -> Change:
+def measure_change(before: Pixels, after: Pixels, motion: Mask | None = None) -> Change:
     """Split the difference of two pictures of one face into motion and colour.
 
     Args:
         before: (S, S, 3) uint8 RGB, the generator's picture of the face as it is.
         after: (S, S, 3) uint8 RGB, the same face edited.
+        motion: (M, M) in [0, 1]: where things can move; everywhere if None. Features of a face move. Hair that grows
+            or goes does not come from elsewhere: outside the face, a flow would only smear the background.
 
     Returns:
         The change; `residual` is exact: moving `before` by `flow` and adding `residual` gives `after`.
@@ -70,6 +72,8 @@ def measure_change(before: Pixels, after: Pixels) -> Change:
     working = min(size, WORKING_SIZE)
     flow = _dense_flow(_structure(_resize(first, working)), _structure(_resize(last, working)))
     flow = _resize(flow, size) * (size / working)
+    if motion is not None:
+        flow = flow * _resize(motion[..., None], size)
     return Change(flow, last - warp(first, flow))
 
 
@@ -138,7 +142,9 @@ def _refine(first: Float, last: Float, flow: Float, sigma: float) -> Float:
     gy, gx = np.gradient(moved, axis=(0, 1))
     # Linear in the whole flow, not in its increment, so that stiffness pulls the flow itself towards 0.
     error = last - moved + gx * flow[..., :1] + gy * flow[..., 1:]
-    products = np.stack([(gx * gx).sum(2), (gx * gy).sum(2), (gy * gy).sum(2), (gx * error).sum(2), (gy * error).sum(2)])
+    products = np.stack(
+        [(gx * gx).sum(2), (gx * gy).sum(2), (gy * gy).sum(2), (gx * error).sum(2), (gy * error).sum(2)]
+    )
     xx, xy, yy, xe, ye = (ndimage.gaussian_filter(plane, sigma, mode="nearest") for plane in products)
     xx, yy = xx + _STIFFNESS, yy + _STIFFNESS
     determinant = xx * yy - xy * xy
@@ -182,7 +188,10 @@ def _sample(pixels: Pixels, roi: tuple[slice, slice], flow: Float) -> Float:
     )
     planes = torch.from_numpy(np.ascontiguousarray(source.transpose(2, 0, 1)).astype(np.float32))[None]
     moved = functional.grid_sample(
-        planes, torch.from_numpy(grid.astype(np.float32))[None], mode="bicubic", padding_mode="border",
+        planes,
+        torch.from_numpy(grid.astype(np.float32))[None],
+        mode="bicubic",
+        padding_mode="border",
         align_corners=False,
     )
     return moved[0].permute(1, 2, 0).numpy()

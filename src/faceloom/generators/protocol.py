@@ -47,7 +47,7 @@ class Generator(Protocol):
     def map(
         self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0, cutoff: int | None = None
     ) -> Tensor:
-        """z (N, z_dim) to ws (N, num_ws, w_dim)."""
+        """Z (N, z_dim) to ws (N, num_ws, w_dim)."""
         ...
 
     def synthesize(self, ws: Tensor, noise: Noise = "constant") -> Tensor:

@@ -7,6 +7,7 @@ architectures); Karras et al. 2020, "Training Generative Adversarial Networks wi
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -127,8 +128,7 @@ class Mapping(nn.Module):
         widths = [config.z_dim + (config.w_dim if config.c_dim else 0)]
         widths += [hidden] * (config.mapping_layers - 1) + [config.w_dim]
         self.layers = nn.ModuleList(
-            Linear(inputs, outputs, gain=config.mapping_gain)
-            for inputs, outputs in zip(widths, widths[1:], strict=False)
+            Linear(inputs, outputs, gain=config.mapping_gain) for inputs, outputs in itertools.pairwise(widths)
         )
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceloom.directions.regression import MIN_LABELS
 from faceloom.errors import TrainingError
 from faceloom.training.images import FaceSet, table
 
@@ -30,6 +32,8 @@ class Attribute:
         measure: on landmarks, a key of `MEASURES`, or "".
         low, high: words for its ends; both "" where it is only held still.
         range: amounts that the direction is offered for.
+        words: numbers that stand for words in the column, such as {"female": 19.0}.
+        free: names of attributes that may change along with it, because they are part of what it is.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Attribute:
     low: str = ""
     high: str = ""
     range: tuple[float, float] = (-2.0, 2.0)
+    words: Mapping[str, float] = field(default_factory=dict)
+    free: tuple[str, ...] = ()
 
     @property
     def offered(self) -> bool:
@@ -74,23 +80,39 @@ def attribute_table(faces: FaceSet, sources: Sequence[Path], attributes: Sequenc
         if text is not None:
             labels |= {f"{source.stem}/{row['file']}": row for row in _rows(text)}
     return {
-        one.name: MEASURES[one.measure](faces.landmarks)
+        one.name: MEASURES[one.measure](faces)
         if one.measure
-        else np.array([_number(labels.get(name, {}), one.column) for name in faces.names])
+        else np.array([_number(labels.get(name, {}), one) for name in faces.names])
         for one in attributes
+    }
+
+
+def collection_indicators(faces: FaceSet) -> dict[str, Float]:
+    """One column (N,) of 0 and 1 for every collection (folder of a source) but the largest.
+
+    Held still, they keep a direction from being the difference between two collections: portraits of people in office
+    are older than generated faces, but also photographed in another light.
+    """
+    collections = [name.rsplit("/", 1)[0] for name in faces.names]
+    counts = Counter(collections).most_common()
+    return {
+        f"collection {collection}": np.array([float(one == collection) for one in collections])
+        for collection, count in counts[1:]
+        if count >= MIN_LABELS
     }
 
 
 def _read_one(entry: dict[str, Any]) -> Attribute:
     low, high = entry.pop("range", (-2.0, 2.0))
-    return Attribute(**entry, range=(float(low), float(high)))
+    free = tuple(str(name) for name in entry.pop("free", ()))
+    return Attribute(**entry, range=(float(low), float(high)), free=free)
 
 
 def _rows(text: str) -> list[Mapping[str, str]]:
     """Rows by column; of columns with one name the last that holds a number counts (words and ratings share names)."""
     reader = csv.reader(io.StringIO(text))
     head = next(reader, [])
-    rows = []
+    rows: list[Mapping[str, str]] = []
     for values in reader:
         row: dict[str, str] = {}
         for key, value in zip(head, values, strict=False):
@@ -100,12 +122,14 @@ def _rows(text: str) -> list[Mapping[str, str]]:
     return rows
 
 
-def _number(row: Mapping[str, str], column: str) -> float:
-    value = row.get(column, "")
+def _number(row: Mapping[str, str], attribute: Attribute) -> float:
+    value = row.get(attribute.column, "")
     if _is_number(value):
         return float(value)
+    if value in attribute.words:
+        return float(attribute.words[value])
     # Portraits of people in office: a birth year, and the Congress that the portrait hung in.
-    if column == "age" and _is_number(row.get("born", "")):
+    if attribute.column == "age" and _is_number(row.get("born", "")):
         year = 1787 + 2 * int(row["congress"]) if _is_number(row.get("congress", "")) else 2018
         return float(year - int(row["born"]))
     return float("nan")
@@ -122,22 +146,72 @@ def _eye_distance(landmarks: Float) -> Float:
     return np.asarray(np.linalg.norm(landmarks[:, 42:48].mean(axis=1) - landmarks[:, 36:42].mean(axis=1), axis=1))
 
 
-def _yaw(landmarks: Float) -> Float:
+def _yaw(faces: FaceSet) -> Float:
     """Tip of the nose left or right of the middle of the jaw, in widths of the face."""
-    left, right = landmarks[:, 1, 0], landmarks[:, 15, 0]
-    return np.asarray((landmarks[:, 30, 0] - (left + right) / 2) / (right - left))
+    left, right = faces.landmarks[:, 1, 0], faces.landmarks[:, 15, 0]
+    return np.asarray((faces.landmarks[:, 30, 0] - (left + right) / 2) / (right - left))
 
 
-def _pitch(landmarks: Float) -> Float:
+def _pitch(faces: FaceSet) -> Float:
     """Tip of the nose below the eyes, in distances between the eyes."""
-    eyes = landmarks[:, 36:48, 1].mean(axis=1)
-    return np.asarray((landmarks[:, 30, 1] - eyes) / _eye_distance(landmarks))
+    eyes = faces.landmarks[:, 36:48, 1].mean(axis=1)
+    return np.asarray((faces.landmarks[:, 30, 1] - eyes) / _eye_distance(faces.landmarks))
 
 
-def _mouth_open(landmarks: Float) -> Float:
+def _mouth_open(faces: FaceSet) -> Float:
     """Gap between the inner lips, in distances between the eyes."""
-    gap = np.linalg.norm(landmarks[:, 65:68].mean(axis=1) - landmarks[:, 61:64].mean(axis=1), axis=1)
-    return np.asarray(gap / _eye_distance(landmarks))
+    upper, lower = faces.landmarks[:, 61:64].mean(axis=1), faces.landmarks[:, 65:68].mean(axis=1)
+    return np.asarray(np.linalg.norm(upper - lower, axis=1) / _eye_distance(faces.landmarks))
 
 
-MEASURES = {"yaw": _yaw, "pitch": _pitch, "mouth-open": _mouth_open}
+def _mean_colour(faces: FaceSet, *boxes: tuple[float, float, float, float]) -> Float:
+    """(N, 3) mean colour in [0, 1] over boxes (left, top, right, bottom), in shares of the side."""
+    size = faces.pixels.shape[1]
+    parts = []
+    for box in boxes:
+        left, top, right, bottom = (round(edge * size) for edge in box)
+        parts.append(faces.pixels[:, top:bottom, left:right].reshape(len(faces), -1, 3))
+    return np.asarray(np.concatenate(parts, axis=1).mean(axis=1, dtype=np.float64) / 255.0)
+
+
+def _luma(colour: Float) -> Float:
+    return np.asarray(colour @ np.array([0.299, 0.587, 0.114]))
+
+
+def _warmth(colour: Float) -> Float:
+    return np.asarray(colour[:, 0] - colour[:, 2])
+
+
+def _tint(colour: Float) -> Float:
+    return np.asarray(colour[:, 1] - (colour[:, 0] + colour[:, 2]) / 2)
+
+
+_BACKGROUND = ((0.0, 0.0, 0.18, 0.35), (0.82, 0.0, 1.0, 0.35))
+_LEFT_CHEEK, _RIGHT_CHEEK = (0.3, 0.52, 0.42, 0.7), (0.58, 0.52, 0.7, 0.7)
+
+
+def _background(faces: FaceSet) -> Float:
+    return _mean_colour(faces, *_BACKGROUND)
+
+
+def _cheeks(faces: FaceSet) -> Float:
+    return _mean_colour(faces, _LEFT_CHEEK, _RIGHT_CHEEK)
+
+
+def _side_light(faces: FaceSet) -> Float:
+    """How much lighter the right side of the picture of the face is than the left."""
+    return _luma(_mean_colour(faces, _RIGHT_CHEEK)) - _luma(_mean_colour(faces, _LEFT_CHEEK))
+
+
+MEASURES: dict[str, Callable[[FaceSet], Float]] = {
+    "yaw": _yaw,
+    "pitch": _pitch,
+    "mouth-open": _mouth_open,
+    "side-light": _side_light,
+    "face-light": lambda faces: _luma(_cheeks(faces)),
+    "face-warmth": lambda faces: _warmth(_cheeks(faces)),
+    "face-tint": lambda faces: _tint(_cheeks(faces)),
+    "background-light": lambda faces: _luma(_background(faces)),
+    "background-warmth": lambda faces: _warmth(_background(faces)),
+    "background-tint": lambda faces: _tint(_background(faces)),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -43,7 +44,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = self.shortcut(x, math.sqrt(0.5))
-        return shortcut + self.down(self.conv(x), math.sqrt(0.5))
+        joined: Tensor = shortcut + self.down(self.conv(x), math.sqrt(0.5))
+        return joined
 
 
 class Discriminator(nn.Module):
@@ -57,9 +59,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = channels[::-1]
         self.from_rgb = _Convolution(3, widths[0], 1)
-        self.blocks = nn.Sequential(
-            *(_Block(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False))
-        )
+        self.blocks = nn.Sequential(*(_Block(inputs, outputs) for inputs, outputs in itertools.pairwise(widths)))
         self.conv = _Convolution(widths[-1] + 1, widths[-1], 3)
         self.hidden = Linear(widths[-1] * 16, widths[-1])
         self.score = Linear(widths[-1], 1)

@@ -12,17 +12,20 @@ import torch
 from torch import Tensor
 
 from faceloom.checkpoints import native
+from faceloom.directions.calibration import calibrated, drawn_effect
 from faceloom.directions.direction import Direction, DirectionSet
-from faceloom.directions.regression import regress
+from faceloom.directions.regression import MIN_LABELS, regress
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import DirectionError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
-from faceloom.training.attributes import Attribute
+from faceloom.training.attributes import Attribute, collection_indicators
 from faceloom.training.images import FaceSet
 from faceloom.training.mapping import fit_mapping
 from faceloom.training.trainer import Trainer
+
+CALIBRATION_FACES = 256
 
 
 @torch.no_grad()
@@ -49,12 +52,13 @@ def export_model(
     Args:
         trainer: a finished run; its averaged weights are taken.
         faces: all faces, held-out ones included: directions are found on those not held out.
-        values: what `attribute_table` gave for them.
+        values: what `attribute_table` gave for them, by name.
         attributes: what to make directions of.
         out: folder to write to; made where missing.
         say: told what was found, a line at a time.
     """
-    generator, encoder = (copy.deepcopy(network).cpu().eval() for network in trainer.averaged_networks())
+    averaged, reader = trainer.averaged_networks()
+    generator, encoder = copy.deepcopy(averaged).cpu().eval(), copy.deepcopy(reader).cpu().eval()
     seen = faces.subset(~faces.held_out)
     codes = encode_faces(encoder, seen)
     encoder.w_deviation.copy_(codes.std(dim=0))
@@ -71,46 +75,49 @@ def export_model(
     info: dict[str, Any] = {"images": trainer.progress.images, "minutes": round(trainer.progress.seconds / 60.0, 1)}
     native.save_generator(out / GENERATOR_FILE, generator, info, half=True)
     native.save_encoder(out / ENCODER_FILE, encoder, {**info, "generator": generator.fingerprint}, half=True)
-    directions = find_directions(generator, encode_faces(encoder, seen), _subset(values, faces), attributes, say)
+    known = {name: column[~faces.held_out] for name, column in values.items()}
+    known |= collection_indicators(seen)
+    directions = find_directions(generator, encoder, encode_faces(encoder, seen), known, attributes, say)
     directions.save(out / DIRECTIONS_FILE)
 
 
 def find_directions(
     generator: StyleGAN2,
+    encoder: ResidualEncoder,
     codes: Tensor,
     values: dict[str, np.typing.NDArray[np.float64]],
     attributes: Sequence[Attribute],
     say: Callable[[str], None],
 ) -> DirectionSet:
-    """Directions of the attributes that the faces have labels for."""
+    """Directions of the attributes that the faces have labels for; all other columns of `values` are held still."""
     usable = {}
-    for one in attributes:
-        known = np.isfinite(values[one.name])
-        if known.sum() >= 50 and np.nanstd(values[one.name]) > 0:
-            usable[one.name] = values[one.name]
+    for name, column in values.items():
+        labels = int(np.isfinite(column).sum())
+        if labels >= MIN_LABELS and np.nanstd(column) > 0:
+            usable[name] = column
         else:
-            say(f"{one.name}: only {int(known.sum())} labels, left out")
-    slopes = regress(codes.double().numpy(), usable) if usable else {}
+            say(f"{name}: only {labels} labels, or all alike; left out")
+    free = {one.name: one.free for one in attributes}
+    slopes = regress(codes.double().numpy(), usable, free=free) if usable else {}
     directions, facts = [], {}
     for one in attributes:
         slope = slopes.get(one.name)
         if slope is None:
             continue
-        say(f"{one.name}: {slope.labels} labels, held-out explained variance {slope.explained:.2f}")
+        step, probe = (torch.from_numpy(vector).float() for vector in (slope.vector, slope.probe))
+        effect = drawn_effect(generator, encoder, codes[:: max(1, len(codes) // CALIBRATION_FACES)], step, probe)
+        say(f"{one.name}: {slope.labels} labels, explained variance {slope.explained:.2f}, drawn effect {effect:.2f}")
         facts[one.name] = {
             "labels": slope.labels,
             "explained": round(slope.explained, 3),
+            "drawn_effect": round(effect, 3),
             "mean": round(slope.mean, 3),
             "deviation": round(slope.deviation, 3),
         }
         if one.offered:
-            vector = torch.from_numpy(slope.vector).float().expand(generator.num_ws, -1).contiguous()
+            vector = calibrated(step, effect).expand(generator.num_ws, -1).contiguous()
             layers = (0, generator.num_ws)
             directions.append(Direction(one.name, vector, layers, one.range, one.low, one.high))
     if not directions:
         raise DirectionError("no attribute has enough labels for a direction; add labels.csv beside the pictures")
     return DirectionSet(directions, generator.fingerprint, {"attributes": facts})
-
-
-def _subset(values: dict[str, Any], faces: FaceSet) -> dict[str, Any]:
-    return {name: column[~faces.held_out] for name, column in values.items()}

@@ -6,6 +6,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,15 +60,22 @@ class FaceSet:
     def save(self, path: Path) -> None:
         """Write as an npz file without compression, through a temporary file."""
         temporary = path.with_suffix(".tmp.npz")
-        arrays = {"pixels": self.pixels, "landmarks": self.landmarks, "names": np.array(self.names)}
-        np.savez(temporary, allow_pickle=False, skipped=np.array(self.skipped), **arrays)
+        np.savez(
+            temporary,
+            pixels=self.pixels,
+            landmarks=self.landmarks,
+            names=np.array(self.names),
+            skipped=np.array(self.skipped),
+        )
         temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> FaceSet:
         """The inverse of `save`."""
         with np.load(path, allow_pickle=False) as data:
-            return cls(data["pixels"], data["landmarks"], tuple(str(name) for name in data["names"]), int(data["skipped"]))
+            return cls(
+                data["pixels"], data["landmarks"], tuple(str(name) for name in data["names"]), int(data["skipped"])
+            )
 
 
 def pictures(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -114,10 +122,8 @@ def load_faces(
     found: list[tuple[str, Crop]] = []
     every = [(f"{source.stem}/{name}", load) for source in sources for name, load in pictures(source)]
     for number, (name, load) in enumerate(every, start=1):
-        try:
+        with suppress(PhotoError, FaceError):
             found.append((name, _align(_decode(load(), name), name, resolution)))
-        except (PhotoError, FaceError):
-            pass
         if progress is not None:
             progress(number, len(every))
     if not found:
@@ -152,7 +158,8 @@ def _align(pixels: NDArray[np.uint8], name: str, resolution: int) -> Crop:
 
 def _to_crop(crop: Crop) -> NDArray[np.float64]:
     points = np.c_[crop.face.landmarks, np.ones(len(crop.face.landmarks))]
-    return (points @ crop.from_photo(1).T)[:, :2]
+    moved: NDArray[np.float64] = (points @ crop.from_photo(1).T)[:, :2]
+    return moved
 
 
 class Batches:

@@ -320,8 +320,8 @@ class Trainer:
         live = nn.ModuleDict({"generator": self.generator, "encoder": self.encoder})
         for kept, new in zip(self.averaged.parameters(), live.parameters(), strict=True):
             kept.lerp_(new, 1.0 - decay)
-        for kept, new in zip(self.averaged.buffers(), live.buffers(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1.0 - decay)
+        for held, now in zip(self.averaged.buffers(), live.buffers(), strict=True):
+            if held.is_floating_point():
+                held.lerp_(now, 1.0 - decay)
             else:
-                kept.copy_(new)
+                held.copy_(now)

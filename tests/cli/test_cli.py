@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import faceloom
+from faceloom.checkpoints import native
+from faceloom.cli.main import VERBS, main
+from faceloom.imaging.photos import open_photo
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTRAIT = ROOT / "examples" / "portrait.jpg"
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of one call."""
+    monkeypatch.setattr(sys, "argv", ["faceloom", *map(str, words)])
+    monkeypatch.setattr("faceloom.settings.keep_memory", lambda: False)
+    try:
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    return lambda *words: run(capsys, monkeypatch, *words)
+
+
+def test_edit_writes_photo_sheet_and_recipe(cli: Cli, tmp_path: Path) -> None:
+    out, sheet, recipe = tmp_path / "out.png", tmp_path / "sheet.jpg", tmp_path / "recipe.json"
+    words = ["--age", "+1.5", "--smile=-1", "--inversion", "encoder", "--json"]
+    code, text, err = cli("edit", PORTRAIT, *words, "-o", out, "--sheet", sheet, "--save-recipe", recipe)
+    assert (code, err) == (0, "")
+    report = json.loads(text)
+    assert report["recipe"]["edits"] == [
+        {"direction": "age", "amount": 1.5},
+        {"direction": "smile", "amount": -1.0},
+    ]
+    assert open_photo(out).size == open_photo(PORTRAIT).size
+    assert open_photo(sheet).size[0] > 1000
+    again = tmp_path / "again.png"
+    assert cli("edit", PORTRAIT, "--recipe", recipe, "--inversion", "encoder", "-o", again)[0] == 0
+    assert np.array_equal(open_photo(out).pixels, open_photo(again).pixels)
+
+
+def test_sample_directions_and_invert(cli: Cli, tmp_path: Path) -> None:
+    assert cli("sample", "-o", tmp_path / "s.png", "--count", 3)[0] == 0
+    assert open_photo(tmp_path / "s.png").size[1] > 90
+    code, text, _ = cli("directions", "--json")
+    names = {one["name"] for one in json.loads(text)["directions"]}
+    assert code == 0
+    assert {"age", "gender", "smile", "hair-length", "hair-colour"} <= names
+    assert "--age" in cli("directions")[1]
+    codes = tmp_path / "me.safetensors"
+    assert cli("invert", PORTRAIT, "-o", codes, "--inversion", "encoder", "--sheet", tmp_path / "r.png")[0] == 0
+    tensors, header = native.read(codes)
+    assert header.kind == "codes"
+    assert tensors["ws"].shape[0] == 1
+
+
+def bad_files(folder: Path) -> dict[str, Path]:
+    paths = {name: folder / name for name in ("text.jpg", "dot.png", "huge.png", "grass.png", "cut.jpg")}
+    paths["text.jpg"].write_text("this is not a picture")
+    Image.new("RGB", (1, 1)).save(paths["dot.png"])
+    Image.new("1", (20_000, 20_000)).save(paths["huge.png"])
+    Image.new("RGB", (200, 200), (60, 120, 50)).save(paths["grass.png"])
+    paths["cut.jpg"].write_bytes(PORTRAIT.read_bytes()[:4000])
+    return paths | {"missing.jpg": folder / "missing.jpg", "folder": folder}
+
+
+@pytest.mark.parametrize("name", ["text.jpg", "dot.png", "huge.png", "grass.png", "cut.jpg", "missing.jpg", "folder"])
+def test_bad_photos_give_one_line_and_write_nothing(cli: Cli, tmp_path: Path, name: str) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    photo = bad_files(place)[name]
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = cli("edit", photo, "--age", 1, "-o", tmp_path / "out.jpg", "--sheet", tmp_path / "sheet.png")
+    assert code == 2
+    assert out == ""
+    assert re.fullmatch(r"faceloom: [^\n]+\n", err), err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-o", "nowhere/out.jpg", "--age", "1"], "no folder 'nowhere'"),
+        (["-o", "out.xyz", "--age", "1"], "picture format"),
+        (["-o", "out.jpg", "--agee", "1"], "did you mean 'age'"),
+        (["-o", "out.jpg", "--age"], "--age needs an amount"),
+        (["-o", "out.jpg", "--age", "much"], "must be a number"),
+        (["-o", "out.jpg", "--age", "nan"], "must be between"),
+        (["-o", "out.jpg", "older"], "'older' is not understood"),
+        (["-o", "out.jpg", "--age", "1", "--face", "1", "--all-faces"], "either --face or --all-faces"),
+        (["-o", "out.jpg", "--age", "1", "--face", "7", "--inversion", "encoder"], "1 face was found"),
+        (["-o", "out.jpg", "--recipe", "none.json"], "cannot read the recipe"),
+        (["-o", "out.jpg", "--age", "1", "--model", "none"], "there is no model 'none'"),
+        (["-o", "out.jpg", "--age", "1", "--save-recipe", "nowhere/r.json"], "no folder 'nowhere'"),
+    ],
+)
+def test_wrong_words_give_one_line(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli("edit", PORTRAIT, *words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith("own-")] == []
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help(cli: Cli, verb: str) -> None:
+    code, out, _ = cli(verb, "--help")
+    assert code == 0
+    assert "Usage: faceloom" in out
+
+
+def test_version_and_help_do_not_wait_for_pytorch() -> None:
+    program = "import sys; sys.argv = ['faceloom', '--help']\nfrom faceloom.cli.main import main\ntry: main()\n"
+    program += "except SystemExit: pass\nprint('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "edit" in done.stdout
+    assert time.monotonic() - started < 10.0  # loose: what counts is that torch was not imported
+    assert faceloom.__version__ == "0.1.0"
