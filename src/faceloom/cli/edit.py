@@ -9,12 +9,11 @@ from pathlib import Path
 
 import click
 
-from faceloom.cli.options import FILE, face_options, model_option, parse_edits
-from faceloom.cli.progress import bar
+from faceloom.cli.options import FILE, face_options, model_option, open_editor, parse_edits
 from faceloom.editor import Editor
 from faceloom.effects import effect_sheet
 from faceloom.errors import UsageError
-from faceloom.imaging.photos import check_output, open_photo, save_photo
+from faceloom.imaging.photos import check_output, save_photo
 from faceloom.model import load_model
 from faceloom.recipe import Recipe
 from faceloom.settings import keep_memory
@@ -62,20 +61,11 @@ def edit(
         check_output(path)
     if save_recipe is not None and not save_recipe.parent.is_dir():
         raise UsageError(f"there is no folder {str(save_recipe.parent)!r} to save the recipe in; create it first")
-    if face is not None and all_faces:
-        raise UsageError("give either --face or --all-faces")
     keep_memory()
     recipe = _recipe(recipe_file, edits, paste, model)
     loaded = load_model(recipe.model)
     loaded.directions.check_known(recipe.edits)
-    with bar("Finding the face and its code") as update:
-        editor = Editor.open(
-            open_photo(photo),
-            model=loaded,
-            face="all" if all_faces else face,
-            inverter=inversion,  # type: ignore[arg-type]  # click has checked it
-            progress=lambda step: update(step.number, step.total),
-        )
+    editor = open_editor(photo, loaded, face, all_faces, inversion)
     render = editor.render(recipe)
     strip = None if sheet is None else effect_sheet(editor, recipe)
     save_photo(render.photo, output, quality=quality)

@@ -9,12 +9,12 @@ import click
 import torch
 
 from faceloom.checkpoints import native
-from faceloom.cli.options import FILE, face_options, model_option
-from faceloom.cli.progress import bar
-from faceloom.editor import CROP_SIZE, Editor
+from faceloom.cli.options import FILE, face_options, model_option, open_editor
+from faceloom.editor import CROP_SIZE
 from faceloom.errors import UsageError
-from faceloom.imaging.photos import check_output, open_photo, save_photo
+from faceloom.imaging.photos import check_output, save_photo
 from faceloom.imaging.sheets import grid
+from faceloom.model import load_model
 from faceloom.settings import keep_memory
 from faceloom.types import Photo
 
@@ -41,17 +41,8 @@ def invert(
         raise UsageError(f"{str(output)!r} must end in .safetensors and be in a folder that exists")
     if sheet is not None:
         check_output(sheet)
-    if face is not None and all_faces:
-        raise UsageError("give either --face or --all-faces")
     keep_memory()
-    with bar("Finding the face and its code") as update:
-        editor = Editor.open(
-            open_photo(photo),
-            model=model,
-            face="all" if all_faces else face,
-            inverter=inversion,  # type: ignore[arg-type]  # click has checked it
-            progress=lambda step: update(step.number, step.total),
-        )
+    editor = open_editor(photo, load_model(model), face, all_faces, inversion)
     codes = torch.stack([one.latent.codes for one in editor.faces])
     config = {"generator": editor.model.generator.fingerprint, "space": "w+", "inversion": inversion}
     native.write(output, {"ws": codes}, native.Header("codes", config, {}))

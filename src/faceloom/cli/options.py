@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from faceloom.cli.progress import bar
+from faceloom.editor import Editor
 from faceloom.errors import UsageError
+from faceloom.model import Model
 from faceloom.recipe import Edit
 
 _CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
@@ -34,6 +37,24 @@ def face_options(command: _CommandT) -> _CommandT:
         show_default=True,
         help="encoder: quick; hybrid: refined for a second or two, more alike.",
     )(command)
+
+
+def open_editor(photo: Path, model: Model, face: int | None, all_faces: bool, inversion: str) -> Editor:
+    """Open a photo as `face_options` want it, with a bar.
+
+    Raises:
+        UsageError: if one face and all of them are asked for; else as `Editor.open`.
+    """
+    if face is not None and all_faces:
+        raise UsageError("give either --face or --all-faces")
+    with bar("Finding the face and its code") as update:
+        return Editor.open(
+            photo,
+            model=model,
+            face="all" if all_faces else face,
+            inverter=inversion,  # type: ignore[arg-type]  # click has checked it
+            progress=lambda step: update(step.number, step.total),
+        )
 
 
 def parse_edits(words: Sequence[str]) -> tuple[Edit, ...]:

@@ -186,6 +186,20 @@ class EfficientNetFeatures(nn.Module):
         return [maps[stage] for stage in self.stages], x
 
 
+def unit_features(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Feature maps (N, C, H, W) with every feature vector brought to length 1."""
+    # The epsilon goes under the root: a norm's gradient at 0 would be infinite.
+    return [one / torch.sqrt(one.square().sum(dim=1, keepdim=True) + 1e-8) for one in maps]
+
+
+def squared_distances(first: Sequence[Tensor], second: Sequence[Tensor]) -> list[Tensor]:
+    """Squared distance of the feature vectors at each place, (N, 1, H, W) for each pair of maps (N, C, H, W).
+
+    Source: Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features", equation 1, without channel weights.
+    """
+    return [(a - b).square().sum(dim=1, keepdim=True) for a, b in zip(first, second, strict=True)]
+
+
 def _read_weights() -> dict[str, Tensor]:
     """Read the state dict from the installed package, executing nothing from it."""
     spec = importlib.util.find_spec(_WEIGHTS_PACKAGE)

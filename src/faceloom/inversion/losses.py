@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceloom.encoders.features import EfficientNetFeatures
+from faceloom.encoders.features import EfficientNetFeatures, squared_distances, unit_features
 
 
 @cache
@@ -50,15 +50,13 @@ class PerceptualDistance(nn.Module):
     def targets(self, real: Tensor) -> list[Tensor]:
         """Unit features of images (N, 3, S, S), for `distance_to`."""
         with torch.no_grad():
-            return [_unit(feature) for feature in self.features(self._resize(real))]
+            return unit_features(self.features(self._resize(real)))
 
     def distance_to(self, targets: list[Tensor], fake: Tensor) -> Tensor:
         """Distance of each image to its target, (N,); differentiable with respect to `fake`."""
-        total = fake.new_zeros(len(fake))
-        for got, want in zip(self.features(self._resize(fake)), targets, strict=True):
-            distance = (_unit(got) - want).square().sum(dim=1, keepdim=True)
-            total = total + (distance * face_weight(distance.shape[-1]).to(fake.device)).mean(dim=(1, 2, 3))
-        return total / len(targets)
+        maps = squared_distances(unit_features(self.features(self._resize(fake))), targets)
+        weighted = [(one * face_weight(one.shape[-1]).to(fake.device)).mean(dim=(1, 2, 3)) for one in maps]
+        return torch.stack(weighted).mean(dim=0)
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """Distance of each pair of images, (N,)."""
@@ -69,7 +67,3 @@ class PerceptualDistance(nn.Module):
         if images.shape[-1] == side:
             return images
         return functional.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
-
-
-def _unit(feature: Tensor) -> Tensor:
-    return functional.normalize(feature, dim=1, eps=1e-6)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from faceloom.encoders.features import EfficientNetFeatures
+from faceloom.encoders.features import EfficientNetFeatures, squared_distances, unit_features
 from faceloom.errors import UsageError
 
 _RANGE = 2.0
@@ -87,15 +87,8 @@ def perceptual_distance(images: Tensor, originals: Tensor, features: EfficientNe
         UsageError: the shapes differ.
     """
     _check(images, originals)
-    total = torch.zeros_like(images[:, 0, 0, 0])
-    for first, second in zip(features(images), features(originals), strict=True):
-        total = total + (_unit(first) - _unit(second)).square().sum(dim=1).mean(dim=(1, 2))
-    return total / len(features.stages)
-
-
-def _unit(maps: Tensor) -> Tensor:
-    # The epsilon goes under the root: a norm's gradient at 0 would be infinite.
-    return maps / torch.sqrt(maps.square().sum(dim=1, keepdim=True) + 1e-8)
+    pairs = squared_distances(unit_features(features(images)), unit_features(features(originals)))
+    return torch.stack([one.mean(dim=(1, 2, 3)) for one in pairs]).mean(dim=0)
 
 
 def _similarity(images: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:

@@ -99,22 +99,25 @@ def find_directions(
             say(f"{name}: only {labels} labels, or all alike; left out")
     free = {one.name: one.free for one in attributes}
     slopes = regress(codes.double().numpy(), usable, free=free) if usable else {}
-    directions, facts = [], {}
+    some = codes[:: max(1, len(codes) // CALIBRATION_FACES)]
+    directions: list[Direction] = []
+    facts: dict[str, dict[str, float]] = {}
     for one in attributes:
         slope = slopes.get(one.name)
         if slope is None:
             continue
-        step, probe = (torch.from_numpy(vector).float() for vector in (slope.vector, slope.probe))
-        effect = drawn_effect(generator, encoder, codes[:: max(1, len(codes) // CALIBRATION_FACES)], step, probe)
-        say(f"{one.name}: {slope.labels} labels, explained variance {slope.explained:.2f}, drawn effect {effect:.2f}")
+        say(f"{one.name}: {slope.labels} labels, explained variance {slope.explained:.2f}")
         facts[one.name] = {
             "labels": slope.labels,
             "explained": round(slope.explained, 3),
-            "drawn_effect": round(effect, 3),
             "mean": round(slope.mean, 3),
             "deviation": round(slope.deviation, 3),
         }
         if one.offered:
+            step, probe = (torch.from_numpy(vector).float() for vector in (slope.vector, slope.probe))
+            effect = drawn_effect(generator, encoder, some, step, probe)
+            say(f"{one.name}: one step of the code shows as {effect:.2f} deviations")
+            facts[one.name]["drawn_effect"] = round(effect, 3)
             vector = calibrated(step, effect).expand(generator.num_ws, -1).contiguous()
             layers = (0, generator.num_ws)
             directions.append(Direction(one.name, vector, layers, one.range, one.low, one.high))

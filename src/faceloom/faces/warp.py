@@ -1,0 +1,154 @@
+"""Resample values between a crop and the photo that it came from, either way, antialiased.
+
+Only the region where the two meet is ever computed, so that a face in a large photo costs what the face costs.
+
+Where the target is coarser than the source, the source is averaged first. Cubic interpolation is done in two steps: an
+exact cubic enlargement (Keys 1981), then bilinear sampling of that. Pillow's own cubic for affine maps is of the
+sharpening kind, which bends straight slopes by a tenth of a pixel, and takes longer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from faceloom.types import Crop, Matrix, Points
+
+Roi = tuple[slice, slice]
+"""Rows and columns of a photo; index it with them: `pixels[roi]`."""
+Kernel = Literal["bilinear", "bicubic"]
+"""Bicubic keeps detail and may overshoot by a little; bilinear never leaves the range of its input (for masks)."""
+
+_FINENESS = 1.5  # source pixels for each of the target, after averaging; fewer would blur, more would skip some
+_ENLARGEMENT = 3
+_LARGE_ENLARGEMENT = 2
+_LARGE = 600  # pixels a side from which a smaller enlargement must do
+
+
+def region_of(crop: Crop, photo_size: tuple[int, int]) -> Roi:
+    """Smallest region of a photo that holds what of a crop lies inside the photo; may be empty.
+
+    Args:
+        crop: the crop.
+        photo_size: (width, height) of the photo.
+    """
+    return region_around(crop.quad, photo_size)
+
+
+def region_around(points: Points, photo_size: tuple[int, int]) -> Roi:
+    """Smallest region of a photo that holds what lies between some points and inside the photo; may be empty.
+
+    Args:
+        points: (K, 2), in photo pixels, such as a crop's quad.
+        photo_size: (width, height) of the photo.
+    """
+    low = np.clip(np.floor(points.min(axis=0)), 0, photo_size).astype(int).tolist()
+    high = np.clip(np.ceil(points.max(axis=0)), 0, photo_size).astype(int).tolist()
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+class CropSampler:
+    """Values over a crop's square, ready to be sampled in any part of the photo, such as band by band."""
+
+    def __init__(self, values: NDArray[np.float32], crop: Crop, kernel: Kernel = "bicubic") -> None:
+        """Prepare values once.
+
+        Args:
+            values: (S, S, C) float32 in the crop's square; any S, not only the crop's own.
+            crop: where the square lies in the photo.
+            kernel: how to interpolate.
+        """
+        size = min(values.shape[0], math.ceil(_side(crop) * _FINENESS))
+        self._source = _prepared(values, (size, size), kernel)
+        self._from_photo = crop.from_photo(self._source[0].width)
+
+    def __call__(self, roi: Roi) -> NDArray[np.float32]:
+        """The values in a region (h, w) of the photo: (h, w, C) float32, 0 where the square does not reach."""
+        rows, columns = roi
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        return _sample(self._source, self._from_photo @ _shift(columns.start, rows.start), size)
+
+
+def crop_to_roi(
+    values: NDArray[np.float32],
+    crop: Crop,
+    photo_size: tuple[int, int],
+    kernel: Kernel = "bicubic",
+    roi: Roi | None = None,
+) -> tuple[Roi, NDArray[np.float32]]:
+    """Carry values from the pixels of a crop to those of its photo.
+
+    Args:
+        values: (S, S, C) float32 in the crop's square; any S, not only the crop's own.
+        crop: where the square lies in the photo.
+        photo_size: (width, height) of the photo.
+        kernel: how to interpolate.
+        roi: the part of the photo to compute; by default all that the crop covers.
+
+    Returns:
+        The region, and (h, w, C) float32 values for `photo.pixels[region]`: 0 where the square does not reach.
+    """
+    region = region_of(crop, photo_size) if roi is None else roi
+    return region, CropSampler(values, crop, kernel)(region)
+
+
+def roi_to_crop(
+    values: NDArray[np.float32], crop: Crop, roi: Roi, size: int, kernel: Kernel = "bicubic"
+) -> NDArray[np.float32]:
+    """Carry values from the pixels of a region of a photo to those of a crop: the inverse of `crop_to_roi`.
+
+    Args:
+        values: (h, w, C) float32, one for each pixel of the region.
+        crop: where its square lies in the photo.
+        roi: the region that the values belong to.
+        size: side of the result in pixels.
+        kernel: how to interpolate.
+
+    Returns:
+        (size, size, C) float32: 0 where the region does not reach.
+    """
+    height, width = values.shape[:2]
+    if not height or not width:
+        return np.zeros((size, size, values.shape[2]), dtype=np.float32)
+    scale = min(1.0, size / _side(crop) * _FINENESS)
+    small = (math.ceil(width * scale), math.ceil(height * scale))
+    source = _prepared(values, small, kernel)
+    to_source = np.diag([source[0].width / width, source[0].height / height, 1.0])
+    return _sample(source, to_source @ _shift(-roi[1].start, -roi[0].start) @ crop.to_photo(size), (size, size))
+
+
+def _side(crop: Crop) -> float:
+    return math.hypot(*(crop.quad[3] - crop.quad[0]))
+
+
+def _shift(x: float, y: float) -> Matrix:
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def _prepared(values: NDArray[np.float32], size: tuple[int, int], kernel: Kernel) -> list[Image.Image]:
+    """Each channel of (H, W, C) values as a picture, averaged down to a size and then enlarged for a smooth kernel."""
+    return [_prepared_plane(np.ascontiguousarray(plane), size, kernel) for plane in np.moveaxis(values, 2, 0)]
+
+
+def _prepared_plane(plane: NDArray[np.float32], size: tuple[int, int], kernel: Kernel) -> Image.Image:
+    image = Image.fromarray(plane)
+    if kernel == "bilinear":
+        return image.resize(size, Image.Resampling.BILINEAR)
+    factor = _ENLARGEMENT if max(size) < _LARGE else _LARGE_ENLARGEMENT
+    enlarged = (size[0] * factor, size[1] * factor)
+    return image.resize(size, Image.Resampling.LANCZOS).resize(enlarged, Image.Resampling.BICUBIC)
+
+
+def _sample(planes: list[Image.Image], matrix: Matrix, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Values at `matrix @ (x, y, 1)` for each pixel centre (x, y) of a picture of the given size, bilinear."""
+    values = np.empty((size[1], size[0], len(planes)), dtype=np.float32)
+    if values.size:
+        data = tuple(matrix[:2].ravel())
+        for channel, plane in enumerate(planes):
+            moved = plane.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+            values[..., channel] = np.asarray(moved)
+    return values
