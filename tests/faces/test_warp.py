@@ -75,7 +75,7 @@ def test_slopes_arrive_in_the_crop(
     margin = 4 * max(1.0, side / size)
     far = np.array([roi[1].stop, roi[0].stop])
     inside = ((there > corner + margin) & (there < far - margin)).all(axis=1)
-    np.testing.assert_allclose(square[inside], slopes(there)[inside], atol=0.06 * max(1.0, side / size))
+    np.testing.assert_allclose(square[inside], slopes(there)[inside], atol=0.12 * max(1.0, side / size))
 
 
 @given(place=places)
@@ -93,7 +93,7 @@ def test_there_and_back(
     known = ((there > 4) & (there < np.array(PHOTO) - 4)).all(axis=1).reshape(size, size)
     known[:8], known[-8:], known[:, :8], known[:, -8:] = False, False, False, False
     if known.sum() > 100:
-        assert np.abs(back - values)[known].mean() < 2
+        assert np.abs(back - values)[known].mean() < 4
 
 
 @given(place=places, kernel=st.sampled_from(KERNELS))
