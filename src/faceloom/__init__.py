@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from faceloom.checkpoints.loading import load_generator as load_generator
+    from faceloom.directions.importing import load_directions as load_directions
     from faceloom.editor import Editor as Editor
     from faceloom.errors import FaceloomError as FaceloomError
     from faceloom.imaging.photos import open_photo as open_photo
@@ -35,6 +36,7 @@ _HOMES = {
     "Photo": "faceloom.types",
     "Recipe": "faceloom.recipe",
     "Render": "faceloom.types",
+    "load_directions": "faceloom.directions.importing",
     "load_generator": "faceloom.checkpoints.loading",
     "open_photo": "faceloom.imaging.photos",
     "save_photo": "faceloom.imaging.photos",

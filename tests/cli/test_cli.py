@@ -75,6 +75,25 @@ def test_sample_directions_and_invert(cli: Cli, tmp_path: Path) -> None:
     assert tensors["ws"].shape[0] == 1
 
 
+def test_train_makes_a_model_that_opens_photos(cli: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("portrait.jpg", "beard.jpg"):
+        (data / name).write_bytes((ROOT / "examples" / name).read_bytes())
+    run = tmp_path / "run"
+    words = ["train", "--data", data, "-o", run, "--minutes", "0.02", "--resolution", "32", "--batch", 2]
+    code, out, err = cli(*words)
+    assert (code, err) == (0, "")
+    assert "2 faces, 0 pictures without" in out
+    assert "edits nothing yet" in out
+    assert (run / "sheet.png").exists()
+    done = ["edit", PORTRAIT, "--model", run / "model", "--inversion", "encoder", "-o", tmp_path / "out.png"]
+    assert cli(*done)[0] == 0
+    code, _, err = cli("train", "--data", tmp_path / "none", "-o", tmp_path / "other")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "neither a folder of pictures nor a zip" in err
+
+
 def bad_files(folder: Path) -> dict[str, Path]:
     paths = {name: folder / name for name in ("text.jpg", "dot.png", "huge.png", "grass.png", "cut.jpg")}
     paths["text.jpg"].write_text("this is not a picture")

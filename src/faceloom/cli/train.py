@@ -14,6 +14,7 @@ from faceloom.errors import TrainingError
 from faceloom.imaging.convert import to_images, to_pixels
 from faceloom.imaging.photos import save_photo
 from faceloom.imaging.sheets import grid
+from faceloom.metrics.reconstruction import psnr
 from faceloom.settings import choose_device, keep_memory
 from faceloom.training.attributes import attribute_table, read_attributes
 from faceloom.training.export import export_model
@@ -23,6 +24,7 @@ from faceloom.types import Photo
 
 FACES_FILE = "faces.npz"
 SHEET_ROWS = 8
+MEASURED = 64
 
 
 @click.command()
@@ -80,7 +82,9 @@ def train(
     config = replace(shape_for(int(resolution)), minutes=minutes, batch=batch, adversarial=adversarial, seed=seed)
     faces = _faces(data, out, config.resolution)
     training = faces.subset(~faces.held_out)
-    shown = faces.subset(faces.held_out) if faces.held_out.any() else training
+    shown = faces.subset(faces.held_out)
+    if not len(shown):
+        shown = training
     trainer = Trainer(config, training, out, str(choose_device(device)))
     with bar("Training", 1000) as update:
 
@@ -89,15 +93,19 @@ def train(
             losses = " ".join(
                 f"{name} {value:.4f}" for name, value in values.items() if name not in ("share", "images")
             )
-            with (out / "log.txt").open("a", encoding="utf-8") as log:
-                log.write(f"{trainer.progress.seconds:.0f} s, {int(values['images'])} images: {losses}\n")
+            _log(out, f"{trainer.progress.seconds:.0f} s, {int(values['images'])} images: {losses}")
             if trainer.progress.steps % 500 == 0:
-                _sheet(trainer, shown, out)
+                _log(out, _sheet(trainer, shown, out))
 
         trainer.run(report)
-    _sheet(trainer, shown, out)
+    click.echo(_sheet(trainer, shown, out))
     export_model(trainer, faces, attribute_table(faces, data, wanted), wanted, out / "model", say=click.echo)
     click.echo(f"{out / 'model'}: {trainer.progress.images} images seen; use it with --model {out / 'model'}")
+
+
+def _log(out: Path, line: str) -> None:
+    with (out / "log.txt").open("a", encoding="utf-8") as log:
+        log.write(line + "\n")
 
 
 def shape_for(resolution: int) -> TrainingConfig:
@@ -135,13 +143,16 @@ def _faces(data: tuple[Path, ...], out: Path, resolution: int) -> FaceSet:
 
 
 @torch.no_grad()
-def _sheet(trainer: Trainer, faces: FaceSet, out: Path) -> None:
-    """Held-out faces, and how the averaged networks draw them from W and from W+."""
-    pixels = faces.pixels[:SHEET_ROWS]
-    images = to_images(pixels)
+def _sheet(trainer: Trainer, faces: FaceSet, out: Path) -> str:
+    """Draw held-out faces from W and from W+ with the averaged networks, and say how near they come."""
     generator, encoder = trainer.averaged_networks()
-    base, offsets = encoder.split(images.to(trainer.device))
+    images = to_images(faces.pixels[:MEASURED]).to(trainer.device)
+    base, offsets = encoder.split(images)
     alone = base.unsqueeze(1).expand(-1, generator.num_ws, -1)
-    columns = [pixels, to_pixels(generator.synthesize(alone)), to_pixels(generator.synthesize(alone + offsets))]
+    drawn = [generator.synthesize(codes).clamp(-1.0, 1.0) for codes in (alone, alone + offsets)]
+    columns = [faces.pixels[:SHEET_ROWS], *(to_pixels(one[:SHEET_ROWS]) for one in drawn)]
     sheet = grid(list(zip(*columns, strict=True)), None, ["face", "from W", "from W+"], cell=128)
     save_photo(Photo(sheet), out / "sheet.png")
+    from_w, from_w_plus = (float(psnr(one, images).mean()) for one in drawn)
+    kind = "held-out faces" if faces.held_out.all() else "faces, none held out"
+    return f"PSNR on {len(images)} {kind}: {from_w:.2f} dB from W, {from_w_plus:.2f} dB from W+"

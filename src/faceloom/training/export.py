@@ -16,7 +16,6 @@ from faceloom.directions.calibration import calibrated, drawn_effect
 from faceloom.directions.direction import Direction, DirectionSet
 from faceloom.directions.regression import MIN_LABELS, regress
 from faceloom.encoders.residual import ResidualEncoder
-from faceloom.errors import DirectionError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
@@ -122,5 +121,5 @@ def find_directions(
             layers = (0, generator.num_ws)
             directions.append(Direction(one.name, vector, layers, one.range, one.low, one.high))
     if not directions:
-        raise DirectionError("no attribute has enough labels for a direction; add labels.csv beside the pictures")
+        say("no attribute has enough labels for a direction: the model reconstructs, but edits nothing yet")
     return DirectionSet(directions, generator.fingerprint, {"attributes": facts})
