@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from faceloom.checkpoints.loading import load_encoder as load_encoder
     from faceloom.checkpoints.loading import load_generator as load_generator
     from faceloom.directions.importing import load_directions as load_directions
     from faceloom.editor import Editor as Editor
@@ -37,6 +38,7 @@ _HOMES = {
     "Recipe": "faceloom.recipe",
     "Render": "faceloom.types",
     "load_directions": "faceloom.directions.importing",
+    "load_encoder": "faceloom.checkpoints.loading",
     "load_generator": "faceloom.checkpoints.loading",
     "open_photo": "faceloom.imaging.photos",
     "save_photo": "faceloom.imaging.photos",

@@ -10,10 +10,12 @@ from torch import Tensor
 from faceloom.checkpoints import native
 from faceloom.checkpoints.networks import Weights
 from faceloom.checkpoints.reader import read_tree, reading
-from faceloom.checkpoints.recognize import GENERATORS, describe, recognize
+from faceloom.checkpoints.recognize import ENCODERS, GENERATORS, describe, recognize
 from faceloom.checkpoints.safetensors_files import looks_like_safetensors, read_safetensors
 from faceloom.checkpoints.spans import Span
 from faceloom.checkpoints.tensors import StoredTensor
+from faceloom.encoders.irse import RefiningEncoder
+from faceloom.encoders.protocol import Encoder
 from faceloom.errors import CheckpointError
 from faceloom.generators.protocol import Generator
 
@@ -25,7 +27,8 @@ def load_generator(path: str | Path) -> Generator:
 
     Args:
         path: a file of Faceloom; a network pickle of NVIDIA's StyleGAN2 in PyTorch or TensorFlow; a checkpoint of
-            rosinality's StyleGAN2; a pSp, e4e or ReStyle checkpoint, for its decoder; a generator tuned by PTI.
+            rosinality's StyleGAN2; a pSp, e4e or ReStyle checkpoint, for its decoder; a generator tuned by PTI;
+            a network pickle of StyleGAN3, T or R.
 
     Returns:
         The generator on the CPU, in float32, frozen, in evaluation mode.
@@ -39,6 +42,32 @@ def load_generator(path: str | Path) -> Generator:
         if _is_native(span):
             return native.load_generator(path)
         return recognize(read_tree(span), span.length, GENERATORS)
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """Load an encoder. What kind of file it is, is found out from its contents; nothing in it is executed.
+
+    Args:
+        path: a file of Faceloom; a pSp, e4e or ReStyle checkpoint with the backbone IR-SE-50. ReStyle needs the decoder
+            in the same file.
+
+    Returns:
+        The encoder on the CPU, in float32, frozen, in evaluation mode: a module that takes images (N, 3, 256, 256) in
+        [-1, 1] to ws (N, num_ws, w_dim), the mean code included.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged or hostile, or is something else, saying what.
+    """
+    path = Path(path)
+    with reading(path):
+        span = Span.of_file(path)
+        if _is_native(span):
+            return native.load_encoder(path)[0]
+        tree = read_tree(span)
+        encoder = recognize(tree, span.length, ENCODERS)
+        if encoder.config.inputs == 3:
+            return encoder
+        return RefiningEncoder(encoder, recognize(tree, span.length, GENERATORS)).eval()
 
 
 def load_codes(path: str | Path) -> Tensor:

@@ -7,20 +7,19 @@ The metadata entry "faceloom" holds JSON: {"kind": "stylegan2" | "residual-encod
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from faceloom.checkpoints.blank import blank
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
 from faceloom.errors import CheckpointError
+from faceloom.files import replacing
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 
 VERSION = 1
@@ -37,17 +36,11 @@ class Header:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
-    """Write a native file: to a temporary file beside `path` first, which then takes its place."""
+    """Write a native file; raises UsageError if that is not possible."""
     text = json.dumps({"kind": header.kind, "version": VERSION, "config": header.config, "info": header.info})
     data = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    os.close(handle)
-    try:
-        save_file(data, temporary, metadata={"faceloom": text})
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(save(data, metadata={"faceloom": text}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Header]:

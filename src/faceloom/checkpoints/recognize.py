@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from faceloom.checkpoints import stylegan2
+from faceloom.checkpoints import irse, stylegan2, stylegan3
 from faceloom.checkpoints.inert import Inert, quoted
 from faceloom.checkpoints.networks import Network, networks
 from faceloom.checkpoints.tensors import StoredTensor
+from faceloom.encoders.irse import IRSEEncoder
 from faceloom.errors import CheckpointError
 from faceloom.generators.protocol import Generator
 
@@ -36,11 +37,19 @@ GENERATORS: tuple[Layout[Generator], ...] = (
     Layout("StyleGAN2 (NVIDIA, PyTorch)", "synthesis.b4.const", stylegan2.from_nvidia),
     Layout("StyleGAN2 (rosinality)", "conv1.conv.modulation.weight", stylegan2.from_rosinality),
     Layout("StyleGAN2 (NVIDIA, TensorFlow)", "synthesis/4x4/Const/const", stylegan2.from_tensorflow),
+    Layout("StyleGAN3", "synthesis.input.freqs", stylegan3.from_nvidia),
+)
+ENCODERS: tuple[Layout[IRSEEncoder], ...] = (
+    Layout("e4e, pSp or ReStyle", "input_layer.0.weight", irse.from_psp_family),
 )
 """Tried in this order on every network of a checkpoint."""
 
+_SHARING = ("decoder.", "encoder.")
+"""Prefixes under which the pSp family keeps two networks in one state dict."""
+
 _SIGNS: tuple[tuple[str, str], ...] = (
     (r"synthesis\.input\.freqs", "a StyleGAN3 generator"),
+    (r"synthesis\.b4\.const|conv1\.conv\.modulation\.weight|synthesis/4x4/Const/const", "a StyleGAN2 generator"),
     (r".*superresolution\..*", "an EG3D generator"),
     (r".*/StyleMod/.*|.*progression\..*|style\.1\.linear\..*", "a StyleGAN generator of 2018"),
     (r"Gs?/.*|.*/LabelConcat/.*|\d+x\d+/.*", "a generator of the TensorFlow era, Progressive GAN or conditional"),
@@ -72,9 +81,9 @@ def recognize(tree: Any, file_size: int, layouts: Sequence[Layout[_ModelT_co]]) 
 
 
 def _part(network: Network, prefix: str) -> Network:
-    """The part of a network under a prefix, which must be the whole of it but for pSp-like `decoder.`."""
+    """The part of a network under a prefix, which must be the whole of it but where the pSp family keeps two."""
     others = [name for name in network.tensors if not name.startswith(prefix) and name != "latent_avg"]
-    if others and prefix != "decoder.":
+    if others and prefix not in _SHARING:
         raise CheckpointError(f"this looks like {_by_names(network.tensors)}, which is not supported here")
     return network.under(prefix)
 

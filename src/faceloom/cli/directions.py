@@ -7,15 +7,15 @@ import json
 import click
 
 from faceloom.cli.options import model_option
-from faceloom.model import load_model
+from faceloom.model import DEFAULT, load_model
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @model_option
-def directions(as_json: bool, model: str) -> None:
+def directions(as_json: bool, model: str | None) -> None:
     """List what can be edited. One unit is one standard deviation of the attribute."""
-    loaded = load_model(model)
+    loaded = load_model(model or DEFAULT)
     entries = [
         {"name": one.name, "low": one.low, "high": one.high, "range": list(one.range), "layers": list(one.layers)}
         for one in loaded.directions

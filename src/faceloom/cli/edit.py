@@ -10,11 +10,13 @@ from pathlib import Path
 import click
 
 from faceloom.cli.options import FILE, face_options, model_option, open_editor, parse_edits
+from faceloom.cli.progress import bar
 from faceloom.editor import Editor
 from faceloom.effects import effect_sheet
 from faceloom.errors import UsageError
+from faceloom.files import replacing
 from faceloom.imaging.photos import check_output, save_photo
-from faceloom.model import load_model
+from faceloom.model import DEFAULT, load_model
 from faceloom.recipe import Recipe
 from faceloom.settings import keep_memory
 from faceloom.types import Photo
@@ -49,7 +51,7 @@ def edit(
     face: int | None,
     all_faces: bool,
     inversion: str,
-    model: str,
+    model: str | None,
 ) -> None:
     """Edit the face in PHOTO and put it back.
 
@@ -67,12 +69,16 @@ def edit(
     loaded.directions.check_known(recipe.edits)
     editor = open_editor(photo, loaded, face, all_faces, inversion)
     render = editor.render(recipe)
-    strip = None if sheet is None else effect_sheet(editor, recipe)
+    strip = None
+    if sheet is not None:
+        with bar("Drawing the sheet") as update:
+            strip = effect_sheet(editor, recipe, progress=update)
     save_photo(render.photo, output, quality=quality)
     if sheet is not None and strip is not None:
         save_photo(Photo(strip, name=str(sheet)), sheet, quality=quality)
     if save_recipe is not None:
-        save_recipe.write_text(recipe.to_json(), encoding="utf-8")
+        with replacing(save_recipe) as file:
+            file.write(recipe.to_json().encode())
     seconds = time.monotonic() - started
     if as_json:
         click.echo(json.dumps(_report(editor, recipe, output, seconds)))
@@ -80,8 +86,10 @@ def edit(
         click.echo(f"{output}: {len(editor.faces)} face(s), {_words(recipe)}, {seconds:.1f} s")
 
 
-def _recipe(file: Path | None, words: tuple[str, ...], paste: str | None, model: str) -> Recipe:
-    recipe = Recipe(model=model) if file is None else Recipe.read(file)
+def _recipe(file: Path | None, words: tuple[str, ...], paste: str | None, model: str | None) -> Recipe:
+    recipe = Recipe(model=model or DEFAULT) if file is None else Recipe.read(file)
+    if model is not None:
+        recipe = replace(recipe, model=model)
     for wanted in parse_edits(words):
         recipe = recipe.with_edit(wanted.direction, wanted.amount)
     return recipe if paste is None else replace(recipe, paste=paste)  # type: ignore[arg-type]  # click has checked it

@@ -14,7 +14,7 @@ from faceloom.editor import CROP_SIZE
 from faceloom.errors import UsageError
 from faceloom.imaging.photos import check_output, save_photo
 from faceloom.imaging.sheets import grid
-from faceloom.model import load_model
+from faceloom.model import DEFAULT, load_model
 from faceloom.settings import keep_memory
 from faceloom.types import Photo
 
@@ -34,7 +34,7 @@ def invert(
     face: int | None,
     all_faces: bool,
     inversion: str,
-    model: str,
+    model: str | None,
 ) -> None:
     """Find the style code of the face in PHOTO and save it."""
     if output.suffix != ".safetensors" or not output.parent.is_dir():
@@ -42,7 +42,7 @@ def invert(
     if sheet is not None:
         check_output(sheet)
     keep_memory()
-    editor = open_editor(photo, load_model(model), face, all_faces, inversion)
+    editor = open_editor(photo, load_model(model or DEFAULT), face, all_faces, inversion)
     codes = torch.stack([one.latent.codes for one in editor.faces])
     config = {"generator": editor.model.generator.fingerprint, "space": "w+", "inversion": inversion}
     native.write(output, {"ws": codes}, native.Header("codes", config, {}))

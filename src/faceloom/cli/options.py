@@ -22,7 +22,7 @@ FILE = click.Path(path_type=Path)
 def model_option(command: _CommandT) -> _CommandT:
     """`--model`."""
     return click.option(
-        "--model", default="default", show_default=True, help="Model id, or the folder of one that was trained."
+        "--model", help="Model id, or the folder of one that was trained; the embedded model where left out."
     )(command)
 
 

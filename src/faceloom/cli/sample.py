@@ -11,7 +11,7 @@ from faceloom.cli.options import FILE, model_option
 from faceloom.editor import draw
 from faceloom.imaging.photos import check_output, save_photo
 from faceloom.imaging.sheets import grid
-from faceloom.model import load_model
+from faceloom.model import DEFAULT, load_model
 from faceloom.types import Photo
 
 
@@ -28,10 +28,10 @@ from faceloom.types import Photo
     help="0: the mean face; 1: full variety.",
 )
 @model_option
-def sample(output: Path, count: int, columns: int, seed: int, truncation: float, model: str) -> None:
+def sample(output: Path, count: int, columns: int, seed: int, truncation: float, model: str | None) -> None:
     """Draw faces of people who do not exist, on one sheet."""
     check_output(output)
-    loaded = load_model(model)
+    loaded = load_model(model or DEFAULT)
     z = torch.randn(count, loaded.generator.z_dim, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         pictures = draw(loaded, loaded.generator.map(z, truncation=truncation))

@@ -6,13 +6,10 @@ before anything is decoded, and every failure is one PhotoError.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import secrets
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -21,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from faceloom.errors import FaceloomError, MissingExtraError, PhotoError, UsageError
+from faceloom.files import replacing
 from faceloom.types import Photo
 
 MAX_BYTES: Final = 200_000_000
@@ -130,7 +128,7 @@ def save_photo(photo: Photo, path: str | os.PathLike[str], *, quality: int = 95,
         options["compress_level"] = 3  # level 6 takes three times as long to save a tenth
     if form == "TIFF":
         options["compression"] = "tiff_lzw"
-    with _replacing(path) as file:
+    with replacing(path) as file:
         image.save(file, form, **options)
 
 
@@ -265,17 +263,3 @@ def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
     except Exception:  # as in decoding; but the pixels are good, so a damaged tag is no reason to refuse them
         turn = None
     return rgb if turn is None else rgb.transpose(turn)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside `path` that takes its place once it is complete."""
-    draft = path.with_name(f".faceloom-{secrets.token_hex(8)}.tmp")
-    try:
-        with draft.open("xb") as file:
-            yield file
-        os.replace(draft, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {_quote(path)} ({error.strerror or error}); choose another place") from error
-    finally:
-        draft.unlink(missing_ok=True)

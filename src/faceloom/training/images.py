@@ -20,6 +20,7 @@ from torch import Tensor
 from faceloom.errors import FaceError, PhotoError, TrainingError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
+from faceloom.files import replacing
 from faceloom.types import Crop, Photo
 
 LABELS_FILE = "labels.csv"
@@ -58,16 +59,10 @@ class FaceSet:
         return FaceSet(self.pixels[chosen], self.landmarks[chosen], names, self.skipped)
 
     def save(self, path: Path) -> None:
-        """Write as an npz file without compression, through a temporary file."""
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(
-            temporary,
-            pixels=self.pixels,
-            landmarks=self.landmarks,
-            names=np.array(self.names),
-            skipped=np.array(self.skipped),
-        )
-        temporary.replace(path)
+        """Write as an npz file without compression."""
+        names, skipped = np.array(self.names), np.array(self.skipped)
+        with replacing(path) as file:
+            np.savez(file, pixels=self.pixels, landmarks=self.landmarks, names=names, skipped=skipped)
 
     @classmethod
     def load(cls, path: Path) -> FaceSet:

@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
 from faceloom.errors import TrainingError
+from faceloom.files import replacing
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.inversion.losses import PerceptualDistance, face_weight, pixel_distance
 from faceloom.training import losses
@@ -234,7 +235,7 @@ class Trainer:
         return {name: float(value.detach()) for name, value in values.items()}
 
     def save(self) -> None:
-        """Write the state, through a temporary file."""
+        """Write the state; a write that fails leaves the one before."""
         state = {
             "config": json.dumps(asdict(self.config)),
             "progress": asdict(self.progress),
@@ -244,9 +245,8 @@ class Trainer:
             "random": self.batches.random.get_state(),
         }
         self.out.mkdir(parents=True, exist_ok=True)
-        temporary = self.out / (STATE_FILE + ".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.out / STATE_FILE)
+        with replacing(self.out / STATE_FILE) as file:
+            torch.save(state, file)
 
     def _resume(self) -> bool:
         path = self.out / STATE_FILE

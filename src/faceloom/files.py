@@ -1,0 +1,31 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from faceloom.errors import UsageError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file beside `path` that takes its place once the block is left without an error.
+
+    Raises:
+        UsageError: if the file cannot be written.
+    """
+    draft = path.with_name(f".faceloom-{secrets.token_hex(8)}.tmp")
+    try:
+        with draft.open("xb") as file:
+            yield file
+        os.replace(draft, path)
+    except OSError as error:
+        # repr keeps the message on one line, whatever the name holds.
+        raise UsageError(f"cannot write {str(path)!r} ({error.strerror or error}); choose another place") from error
+    finally:
+        draft.unlink(missing_ok=True)
