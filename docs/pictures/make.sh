@@ -8,6 +8,7 @@ trap 'rm -rf "$folder"' EXIT
 "$faceloom" edit examples/portrait.jpg --smile +2 -o "$folder/smile.png"
 "$faceloom" edit examples/portrait.jpg --hair-colour -2 -o "$folder/fair.png"
 "$faceloom" edit examples/portrait.jpg --age +1 --smile +1 --hair-colour -1 -o "$folder/all.png" --sheet docs/pictures/strip.jpg
+"$faceloom" sample -o docs/pictures/samples.jpg --count 16
 python - "$folder" <<'PYTHON'
 import sys
 from pathlib import Path

@@ -60,6 +60,14 @@ def test_edit_writes_photo_sheet_and_recipe(cli: Cli, tmp_path: Path) -> None:
     assert np.array_equal(open_photo(out).pixels, open_photo(again).pixels)
 
 
+def test_amounts_beyond_the_range_are_noted(cli: Cli, tmp_path: Path) -> None:
+    words = ["edit", PORTRAIT, "--age", "-9", "--smile", "1", "--inversion", "encoder", "-o", tmp_path / "o.png"]
+    code, _, err = cli(*words)
+    assert code == 0
+    assert err.startswith("note: age -9 is beyond")
+    assert err.count("\n") == 1
+
+
 def test_sample_directions_and_invert(cli: Cli, tmp_path: Path) -> None:
     assert cli("sample", "-o", tmp_path / "s.png", "--count", 3)[0] == 0
     assert open_photo(tmp_path / "s.png").size[1] > 90

@@ -67,6 +67,10 @@ def edit(
     recipe = _recipe(recipe_file, edits, paste, model)
     loaded = load_model(recipe.model)
     loaded.directions.check_known(recipe.edits)
+    for wanted in recipe.edits:
+        low, high = loaded.directions[wanted.direction].range
+        if not low <= wanted.amount <= high:
+            click.echo(f"note: {wanted.direction} {wanted.amount:+g} is beyond {low:+g} … {high:+g}", err=True)
     editor = open_editor(photo, loaded, face, all_faces, inversion)
     render = editor.render(recipe)
     strip = None

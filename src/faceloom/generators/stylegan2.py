@@ -7,7 +7,6 @@ architectures); Karras et al. 2020, "Training Generative Adversarial Networks wi
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators import ops
+from faceloom.generators.mapping import Linear, Mapping, MappingConfig
 from faceloom.generators.protocol import Noise, fingerprint_of
 
 Architecture = Literal["skip", "resnet", "orig"]
@@ -77,6 +77,12 @@ class StyleGAN2Config:
         """Rows of a W+ code: two for each block but the first, one for the first, one for the last toRGB."""
         return 2 * len(self.channels)
 
+    @property
+    def mapping(self) -> MappingConfig:
+        """Shape of the mapping network."""
+        hidden = self.mapping_dim or self.w_dim
+        return MappingConfig(self.z_dim, self.w_dim, self.c_dim, self.mapping_layers, hidden, self.mapping_gain)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
@@ -101,44 +107,6 @@ class StyleGAN2Config:
 def default_channels(resolution: int, base: int, maximum: int) -> tuple[int, ...]:
     """Channel counts base/size, at most `maximum`, for 4, 8, ... `resolution` pixels (Karras et al. 2020)."""
     return tuple(min(base >> exponent, maximum) for exponent in range(2, resolution.bit_length()))
-
-
-class Linear(nn.Module):
-    """Fully connected layer with an equalised learning rate (Karras et al. 2018, section 4.1)."""
-
-    def __init__(self, inputs: int, outputs: int, *, gain: float = 1.0, bias: float = 0.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / gain)
-        self.bias = nn.Parameter(torch.full((outputs,), bias / gain))
-        self.weight_gain = gain / math.sqrt(inputs)
-        self.bias_gain = gain
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs) to (N, outputs)."""
-        return torch.addmm(self.bias * self.bias_gain, x, (self.weight * self.weight_gain).t())
-
-
-class Mapping(nn.Module):
-    """z, and a label where the generator is conditional, to w."""
-
-    def __init__(self, config: StyleGAN2Config) -> None:
-        super().__init__()
-        hidden = config.mapping_dim or config.w_dim
-        self.embed = Linear(config.c_dim, config.w_dim) if config.c_dim else None
-        widths = [config.z_dim + (config.w_dim if config.c_dim else 0)]
-        widths += [hidden] * (config.mapping_layers - 1) + [config.w_dim]
-        self.layers = nn.ModuleList(
-            Linear(inputs, outputs, gain=config.mapping_gain) for inputs, outputs in itertools.pairwise(widths)
-        )
-
-    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """(N, z_dim) and (N, c_dim) to (N, w_dim)."""
-        x = ops.normalize_second_moment(z)
-        if self.embed is not None:
-            x = torch.cat([x, ops.normalize_second_moment(self.embed(labels))], dim=1)
-        for layer in self.layers:
-            x = nn.functional.leaky_relu(layer(x), ops.LEAKY_SLOPE) * ops.ACTIVATION_GAIN
-        return x
 
 
 class StyledConvolution(nn.Module):
@@ -221,7 +189,7 @@ class StyleGAN2(nn.Module):
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
         self.config = config
-        self.mapping = Mapping(config)
+        self.mapping = Mapping(config.mapping)
         self.const = nn.Parameter(torch.randn(1, config.channels[0], 4, 4))
         self.blocks = nn.ModuleList(Block(config, index) for index in range(len(config.channels)))
         self.register_buffer("w_mean", torch.zeros(config.w_dim))
@@ -270,19 +238,7 @@ class StyleGAN2(nn.Module):
         Raises:
             UsageError: if a shape is wrong, or labels are missing or not wanted.
         """
-        if z.ndim != 2 or z.shape[1] != self.z_dim:
-            raise UsageError(f"z must have the shape (N, {self.z_dim}), not {tuple(z.shape)}")
-        wanted = (z.shape[0], self.config.c_dim)
-        if self.config.c_dim and (labels is None or tuple(labels.shape) != wanted):
-            raise UsageError(f"this generator is conditional: give labels of the shape {wanted}")
-        if not self.config.c_dim and labels is not None and labels.shape[-1] > 0:
-            raise UsageError("this generator is not conditional: leave labels out")
-        ws = self.mapping(z, labels).unsqueeze(1).repeat(1, self.num_ws, 1)
-        if truncation == 1.0:
-            return cast(Tensor, ws)
-        end = self.num_ws if cutoff is None else cutoff
-        pulled = self.w_mean + truncation * (ws[:, :end] - self.w_mean)
-        return torch.cat([pulled, ws[:, end:]], dim=1)
+        return self.mapping.codes(z, labels, self.num_ws, self.w_mean, truncation, cutoff)
 
     def styles(self, ws: Tensor) -> list[Tensor]:
         """Style vectors of the space S for ws (N, num_ws, w_dim): one (N, channels) per modulated layer, in order.

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators import ops
+from faceloom.generators.mapping import Linear, Mapping, MappingConfig
 from faceloom.generators.protocol import Noise, fingerprint_of
 from faceloom.generators.resampling import LayerPlan, Signal, downsample, upsample
-from faceloom.generators.stylegan2 import Linear, Mapping, StyleGAN2Config
 
 _RGB = 3
 # Bounds on what a file may claim to be, checked before anything is built.
@@ -95,17 +95,9 @@ class StyleGAN3Config:
         return len(self.channels) + 2
 
     @property
-    def mapping(self) -> StyleGAN2Config:
-        """The mapping, which is StyleGAN2's, in its terms."""
-        return StyleGAN2Config(
-            resolution=4,
-            channels=(1,),
-            z_dim=self.z_dim,
-            w_dim=self.w_dim,
-            c_dim=self.c_dim,
-            mapping_layers=self.mapping_layers,
-            mapping_gain=self.mapping_gain,
-        )
+    def mapping(self) -> MappingConfig:
+        """Shape of the mapping network."""
+        return MappingConfig(self.z_dim, self.w_dim, self.c_dim, self.mapping_layers, self.w_dim, self.mapping_gain)
 
     @property
     def layers(self) -> tuple[LayerPlan, ...]:
@@ -318,19 +310,7 @@ class StyleGAN3(nn.Module):
         Raises:
             UsageError: if a shape is wrong, or labels are missing or not wanted.
         """
-        if z.ndim != 2 or z.shape[1] != self.z_dim:
-            raise UsageError(f"z must have the shape (N, {self.z_dim}), not {tuple(z.shape)}")
-        wanted = (z.shape[0], self.config.c_dim)
-        if self.config.c_dim and (labels is None or tuple(labels.shape) != wanted):
-            raise UsageError(f"this generator is conditional: give labels of the shape {wanted}")
-        if not self.config.c_dim and labels is not None and labels.shape[-1] > 0:
-            raise UsageError("this generator is not conditional: leave labels out")
-        ws = self.mapping(z, labels).unsqueeze(1).repeat(1, self.num_ws, 1)
-        if truncation == 1.0:
-            return cast(Tensor, ws)
-        end = self.num_ws if cutoff is None else cutoff
-        pulled = self.w_mean + truncation * (ws[:, :end] - self.w_mean)
-        return torch.cat([pulled, ws[:, end:]], dim=1)
+        return self.mapping.codes(z, labels, self.num_ws, self.w_mean, truncation, cutoff)
 
     def synthesize(self, ws: Tensor, noise: Noise = "constant", *, transform: Tensor | None = None) -> Tensor:
         """Draw style codes.

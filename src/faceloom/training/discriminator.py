@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceloom.generators import ops
-from faceloom.generators.stylegan2 import Linear
+from faceloom.generators.mapping import Linear
 
 
 class _Convolution(nn.Module):
