@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, Literal, cast
 
 import torch
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators import ops
 from faceloom.generators.mapping import Linear, Mapping, MappingConfig
-from faceloom.generators.protocol import Noise, fingerprint_of
+from faceloom.generators.protocol import Noise
+from faceloom.generators.shape import ShapedGenerator
 
 Architecture = Literal["skip", "resnet", "orig"]
 # Bounds on what a file may claim to be, checked before anything is built.
@@ -176,12 +176,13 @@ class Block(nn.Module):
         return tuple(layer for layer in (self.up, self.conv, self.to_rgb) if layer is not None)
 
 
-class StyleGAN2(nn.Module):
+class StyleGAN2(ShapedGenerator):
     """StyleGAN2 generator: `map` z to ws, `synthesize` ws to images.
 
     A fresh one has random weights; see `faceloom.load_generator` for trained ones.
     """
 
+    config: StyleGAN2Config
     w_mean: Tensor
     kernel: Tensor
     const: nn.Parameter
@@ -194,31 +195,6 @@ class StyleGAN2(nn.Module):
         self.blocks = nn.ModuleList(Block(config, index) for index in range(len(config.channels)))
         self.register_buffer("w_mean", torch.zeros(config.w_dim))
         self.register_buffer("kernel", ops.fir_kernel(config.fir_taps), persistent=False)
-
-    @property
-    def resolution(self) -> int:
-        """Side of the images in pixels."""
-        return self.config.resolution
-
-    @property
-    def z_dim(self) -> int:
-        """Dimension of Z."""
-        return self.config.z_dim
-
-    @property
-    def w_dim(self) -> int:
-        """Dimension of W."""
-        return self.config.w_dim
-
-    @property
-    def num_ws(self) -> int:
-        """Rows of a W+ code."""
-        return self.config.num_ws
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Identity of the weights as they were when it was first asked for."""
-        return fingerprint_of(self)
 
     def map(
         self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0, cutoff: int | None = None

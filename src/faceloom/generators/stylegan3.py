@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -18,8 +17,9 @@ from torch.nn import functional
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators import ops
 from faceloom.generators.mapping import Linear, Mapping, MappingConfig
-from faceloom.generators.protocol import Noise, fingerprint_of
+from faceloom.generators.protocol import Noise
 from faceloom.generators.resampling import LayerPlan, Signal, downsample, upsample
+from faceloom.generators.shape import ShapedGenerator
 
 _RGB = 3
 # Bounds on what a file may claim to be, checked before anything is built.
@@ -252,12 +252,13 @@ class AliasFreeLayer(nn.Module):
         return x * factors
 
 
-class StyleGAN3(nn.Module):
+class StyleGAN3(ShapedGenerator):
     """StyleGAN3 generator: `map` z to ws, `synthesize` ws to images.
 
     A fresh one has random weights; see `faceloom.load_generator` for trained ones.
     """
 
+    config: StyleGAN3Config
     w_mean: Tensor
 
     def __init__(self, config: StyleGAN3Config) -> None:
@@ -267,31 +268,6 @@ class StyleGAN3(nn.Module):
         self.input = FourierInput(config)
         self.layers = nn.ModuleList(AliasFreeLayer(config, plan) for plan in config.layers)
         self.register_buffer("w_mean", torch.zeros(config.w_dim))
-
-    @property
-    def resolution(self) -> int:
-        """Side of the images in pixels."""
-        return self.config.resolution
-
-    @property
-    def z_dim(self) -> int:
-        """Dimension of Z."""
-        return self.config.z_dim
-
-    @property
-    def w_dim(self) -> int:
-        """Dimension of W."""
-        return self.config.w_dim
-
-    @property
-    def num_ws(self) -> int:
-        """Rows of a W+ code."""
-        return self.config.num_ws
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Identity of the weights as they were when it was first asked for."""
-        return fingerprint_of(self)
 
     def map(
         self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0, cutoff: int | None = None

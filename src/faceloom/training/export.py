@@ -29,7 +29,7 @@ CALIBRATION_FACES = 256
 
 @torch.no_grad()
 def encode_faces(encoder: ResidualEncoder, faces: FaceSet, batch: int = 64) -> Tensor:
-    """The encoder's codes in W, (N, w_dim), of every face, mean of the picture and its mirror image left apart."""
+    """The encoder's codes in W, (N, w_dim), of every face: its base code plus the mean of its offsets."""
     parts = []
     for start in range(0, len(faces), batch):
         base, offsets = encoder.split(to_images(faces.pixels[start : start + batch]))
