@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from faceloom.errors import UsageError
@@ -98,6 +99,26 @@ class Editor:
             inverter = make_inverter(inverter, model)
         return cls(photo, _invert(photo, chosen, model, inverter, progress), model)
 
+    def scaled(self, side: int) -> Editor:
+        """The same open faces in a copy of the photo whose longer side is at most `side` pixels: for quick previews.
+
+        Nothing is inverted anew; the copy renders any recipe as this one does, smaller.
+
+        Raises:
+            UsageError: if `side` is not positive.
+        """
+        if side < 1:
+            raise UsageError(f"a preview has at least one pixel, not {side}")
+        width, height = self.photo.size
+        share = side / max(width, height)
+        if share >= 1.0:
+            return self
+        size = (max(1, round(width * share)), max(1, round(height * share)))
+        pixels = np.asarray(Image.fromarray(self.photo.pixels).resize(size, Image.Resampling.BOX))
+        scale = np.array([size[0] / width, size[1] / height])
+        faces = tuple(replace(one, crop=_moved(one.crop, scale)) for one in self.faces)
+        return Editor(Photo(pixels, self.photo.icc_profile, self.photo.name), faces, self.model)
+
     def codes(self, recipe: Recipe) -> Tensor:
         """The edited style codes of the faces, (N, num_ws, w_dim).
 
@@ -150,6 +171,14 @@ def make_inverter(name: InverterName, model: Model, *, steps: int | None = None)
 def draw(model: Model, codes: Tensor) -> list[Pixels]:
     """What the model's generator draws from codes (N, num_ws, w_dim): N pictures (S, S, 3) uint8 RGB."""
     return list(to_pixels(model.generator.synthesize(codes)))
+
+
+def _moved(crop: Crop, scale: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Crop:
+    """The crop of a photo whose axes were scaled by `scale` (2,)."""
+    face = crop.face
+    left, top, right, bottom = np.array(face.box) * np.tile(scale, 2)
+    moved = Face((float(left), float(top), float(right), float(bottom)), face.landmarks * scale, face.score)
+    return Crop(crop.pixels, crop.quad * scale, moved)
 
 
 def _invert(

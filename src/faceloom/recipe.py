@@ -46,13 +46,19 @@ class Recipe:
         paste: "transfer" moves and recolours the photo's own pixels by the change that the generator shows;
             "replace" puts the generator's picture into the photo.
         model: id of the model that the directions belong to.
+        twin: name of the twin generator that draws the face, such as "toon"; "" for the generator itself.
+        degree: how far towards the twin, from 0 (not at all) to 1.
     """
 
     edits: tuple[Edit, ...] = ()
     paste: Paste = "transfer"
     model: str = "default"
+    twin: str = ""
+    degree: float = 1.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.degree, bool) or not isinstance(self.degree, int | float) or not 0.0 <= self.degree <= 1.0:
+            raise UsageError(f"the degree of a twin is a number from 0 to 1, not {self.degree!r}")
         if self.paste not in get_args(Paste):
             raise UsageError(f"paste is one of {', '.join(get_args(Paste))}, not {self.paste!r}")
 
@@ -80,13 +86,15 @@ class Recipe:
             raise UsageError('a recipe is a JSON object, such as {"edits": [{"direction": "age", "amount": 1}]}')
         if data.pop("version", VERSION) != VERSION:
             raise UsageError(f"this Faceloom reads recipes of version {VERSION}; upgrade to read a later one")
-        unknown = sorted(set(data) - {"edits", "paste", "model"})
+        unknown = sorted(set(data) - {"edits", "paste", "model", "twin", "degree"})
         if unknown:
-            raise UsageError(f"a recipe has no entry {unknown[0]!r}; it has edits, paste, model and version")
+            raise UsageError(f"a recipe has no entry {unknown[0]!r}; it has edits, paste, model, twin, degree and version")
         return cls(
             edits=tuple(_read_edit(entry) for entry in _list(data.get("edits", []))),
             paste=data.get("paste", "transfer"),
             model=str(data.get("model", "default")),
+            twin=str(data.get("twin", "")),
+            degree=data.get("degree", 1.0),
         )
 
     @classmethod

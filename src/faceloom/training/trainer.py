@@ -19,7 +19,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -34,6 +34,7 @@ from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.inversion.losses import PerceptualDistance, face_weight, pixel_distance
 from faceloom.training import losses
 from faceloom.training.discriminator import Discriminator
+from faceloom.training.growth import grow
 from faceloom.training.images import Batches, FaceSet
 
 STATE_FILE = "state.pt"
@@ -48,7 +49,8 @@ class TrainingConfig:
     Attributes:
         resolution: side of the images in pixels.
         channels: feature maps of the generator for 4, 8, ... pixels.
-        encoder_widths: channels of the encoder from `resolution` down to 4 pixels.
+        encoder_widths: channels of the encoder from the size that it works on down to 4 pixels; that size may be less
+            than `resolution`.
         w_dim: dimension of Z and W.
         mapping_layers: fully connected layers from z to w.
         minutes: time budget of the whole run, over all resumptions.
@@ -58,6 +60,7 @@ class TrainingConfig:
         anneal: share from which the learning rate falls, along a cosine, to a twentieth.
         perceptual, offsets, adversarial, r1: weights of the losses; the pixel loss has weight 1.
         adversarial_from: share of the budget from which the adversarial loss acts.
+        perceptual_size: side to which images are brought for the perceptual loss, in pixels.
         ema_steps: half-life of the averaged weights in steps.
         seed: of weights and batches.
     """
@@ -78,6 +81,7 @@ class TrainingConfig:
     adversarial: float = 0.0
     adversarial_from: float = 0.5
     r1: float = 1.0
+    perceptual_size: int = 96
     ema_steps: float = 150.0
     seed: int = 0
 
@@ -94,7 +98,8 @@ class TrainingConfig:
 
     def encoder(self) -> ResidualEncoderConfig:
         """Shape of the encoder."""
-        return ResidualEncoderConfig(self.resolution, self.encoder_widths, self.w_dim, self.generator().num_ws)
+        size = 4 << (len(self.encoder_widths) - 1)
+        return ResidualEncoderConfig(size, self.encoder_widths, self.w_dim, self.generator().num_ws)
 
 
 @dataclass
@@ -143,12 +148,26 @@ class Trainer:
         faces: faces to train on, at `config.resolution`; the held-out ones are left out by the caller.
         out: the run's folder; a state in it is resumed.
         device: where to train.
+        start: networks to start from, of the same or a smaller resolution, instead of random weights; the run then has
+            neither a warm start nor a stage at half resolution. What they lack begins as an enlarged copy of their
+            picture.
 
     Raises:
-        TrainingError: if the folder holds a run of another configuration, or the faces have another size.
+        TrainingError: if the folder holds a run of another configuration, or the faces have another size, or the
+            networks to start from do not fit.
     """
 
-    def __init__(self, config: TrainingConfig, faces: FaceSet, out: Path, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        faces: FaceSet,
+        out: Path,
+        device: str = "cpu",
+        *,
+        start: tuple[StyleGAN2, ResidualEncoder] | None = None,
+    ) -> None:
+        if start is not None:
+            config = replace(config, warm=0.0, half=0.0)
         if faces.pixels.shape[1] != config.resolution:
             raise TrainingError(f"the faces are {faces.pixels.shape[1]} px, the model {config.resolution} px")
         torch.manual_seed(config.seed)
@@ -159,7 +178,10 @@ class Trainer:
         self.encoder = self._place(ResidualEncoder(config.encoder()))
         self.discriminator = self._place(Discriminator(config.channels)) if config.adversarial else None
         self.principal = self._place(PrincipalCodes(config.w_dim))
-        self.perceptual = self._place(PerceptualDistance()) if config.perceptual else None
+        self.perceptual = self._place(PerceptualDistance(config.perceptual_size)) if config.perceptual else None
+        if start is not None:
+            grow(start[0], self.generator)
+            grow(start[1], self.encoder)
         parameters = [*self.generator.parameters(), *self.encoder.parameters()]
         self.optimizer = torch.optim.Adam(parameters, config.learning_rate, betas=(0.9, 0.99))
         self.judge_optimizer = (
@@ -171,7 +193,7 @@ class Trainer:
             {"generator": copy.deepcopy(self.generator), "encoder": copy.deepcopy(self.encoder)}
         ).requires_grad_(False)
         self.averaged.eval()
-        if not self._resume():
+        if not self._resume() and config.warm > 0.0:
             self.principal.fit(self.batches)
 
     @property
