@@ -20,6 +20,7 @@ from faceloom.errors import TrainingError
 from faceloom.training.images import FaceSet, table
 
 Float = NDArray[np.float64]
+LOOKS_FILE = "looks.csv"
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,15 @@ class Attribute:
 
     Attributes:
         name: of the direction.
-        column: of labels.csv, or "".
+        column: of labels.csv or looks.csv, or "".
         measure: on landmarks, a key of `MEASURES`, or "".
         low, high: words for its ends; both "" where it is only held still.
         range: amounts that the direction is offered for.
         words: numbers that stand for words in the column, such as {"female": 19.0}.
         free: names of attributes that may change along with it, because they are part of what it is.
+        layers: which style layers it acts on, as shares from the coarsest (0) to the finest (1).
+        judge: the score by which judges read it, such as "age", where one does; its unit is measured by them.
+        note: what to know before using it, such as "rough: ...".
     """
 
     name: str
@@ -44,6 +48,9 @@ class Attribute:
     range: tuple[float, float] = (-2.0, 2.0)
     words: Mapping[str, float] = field(default_factory=dict)
     free: tuple[str, ...] = ()
+    layers: tuple[float, float] = (0.0, 1.0)
+    judge: str = ""
+    note: str = ""
 
     @property
     def offered(self) -> bool:
@@ -73,18 +80,33 @@ def read_attributes(path: Path | None = None) -> list[Attribute]:
 
 
 def attribute_table(faces: FaceSet, sources: Sequence[Path], attributes: Sequence[Attribute]) -> dict[str, Float]:
-    """Values of every attribute, (N,) each, NaN where not known."""
+    """Values of every attribute, (N,) each, NaN where not known.
+
+    Labels come from the sources' own tables, and from looks.csv of this package: what a person saw in some of the
+    default model's training faces, by the names of `FaceSet.names`. It says nothing about other faces.
+    """
     labels: dict[str, Mapping[str, str]] = {}
     for source in sources:
         text = table(source)
         if text is not None:
             labels |= {f"{source.stem}/{row['file']}": row for row in _rows(text)}
+    for name, looks in read_looks().items():
+        labels[name] = {**labels.get(name, {}), **looks}
     return {
         one.name: MEASURES[one.measure](faces)
         if one.measure
         else np.array([_number(labels.get(name, {}), one) for name in faces.names])
         for one in attributes
     }
+
+
+def read_looks() -> dict[str, Mapping[str, str]]:
+    """The rows of looks.csv by the name of the face, without broken pictures; {} where there is no file."""
+    file = resources.files("faceloom.training") / LOOKS_FILE
+    if not file.is_file():
+        return {}
+    rows = {row.get("name", ""): row for row in _rows(file.read_text(encoding="utf-8"))}
+    return {name: row for name, row in rows.items() if row.get("broken", "") in ("", "0")}
 
 
 def collection_indicators(faces: FaceSet) -> dict[str, Float]:
@@ -105,7 +127,10 @@ def collection_indicators(faces: FaceSet) -> dict[str, Float]:
 def _read_one(entry: dict[str, Any]) -> Attribute:
     low, high = entry.pop("range", (-2.0, 2.0))
     free = tuple(str(name) for name in entry.pop("free", ()))
-    return Attribute(**entry, range=(float(low), float(high)), free=free)
+    first, last = (float(share) for share in entry.pop("layers", (0.0, 1.0)))
+    if not 0.0 <= first < last <= 1.0:
+        raise ValueError(f"layers are shares from 0 to 1, not {first:g} to {last:g}")
+    return Attribute(**entry, range=(float(low), float(high)), free=free, layers=(first, last))
 
 
 def _rows(text: str) -> list[Mapping[str, str]]:
@@ -164,6 +189,23 @@ def _mouth_open(faces: FaceSet) -> Float:
     return np.asarray(np.linalg.norm(upper - lower, axis=1) / _eye_distance(faces.landmarks))
 
 
+def _eyes_open(faces: FaceSet) -> Float:
+    """Height over width of the eyes, the mean of both."""
+    ratios = []
+    for start in (36, 42):
+        eye = faces.landmarks[:, start : start + 6]
+        height = np.linalg.norm(eye[:, [1, 2]] - eye[:, [5, 4]], axis=2).mean(axis=1)
+        ratios.append(height / np.linalg.norm(eye[:, 3] - eye[:, 0], axis=1))
+    return np.asarray((ratios[0] + ratios[1]) / 2)
+
+
+def _face_width(faces: FaceSet) -> Float:
+    """Width of the face at the height of the cheeks, over its height from the brows to the chin."""
+    points = faces.landmarks
+    width = np.linalg.norm(points[:, 2:5].mean(axis=1) - points[:, 12:15].mean(axis=1), axis=1)
+    return np.asarray(width / np.linalg.norm(points[:, 17:27].mean(axis=1) - points[:, 8], axis=1))
+
+
 def _mean_colour(faces: FaceSet, *boxes: tuple[float, float, float, float]) -> Float:
     """(N, 3) mean colour in [0, 1] over boxes (left, top, right, bottom), in shares of the side."""
     size = faces.pixels.shape[1]
@@ -207,6 +249,8 @@ MEASURES: dict[str, Callable[[FaceSet], Float]] = {
     "yaw": _yaw,
     "pitch": _pitch,
     "mouth-open": _mouth_open,
+    "eyes-open": _eyes_open,
+    "face-width": _face_width,
     "side-light": _side_light,
     "face-light": lambda faces: _luma(_cheeks(faces)),
     "face-warmth": lambda faces: _warmth(_cheeks(faces)),

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from faceloom.checkpoints import native
-from faceloom.directions.calibration import calibrated, drawn_effect
-from faceloom.directions.direction import Direction, DirectionSet
-from faceloom.directions.regression import MIN_LABELS, regress
+from faceloom.directions.calibration import draw_pair, factor_of, judged_deviations, judged_effect, probed_effects
+from faceloom.directions.density import Spread
+from faceloom.directions.direction import Direction, DirectionSet, Probe
+from faceloom.directions.regression import MIN_LABELS, Slope, regress
 from faceloom.encoders.residual import ResidualEncoder
+from faceloom.errors import MissingExtraError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images
+from faceloom.metrics.judges import Judge, load_judges
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
 from faceloom.training.attributes import Attribute, collection_indicators
 from faceloom.training.images import FaceSet
@@ -25,6 +28,11 @@ from faceloom.training.mapping import fit_mapping
 from faceloom.training.trainer import Trainer
 
 CALIBRATION_FACES = 256
+JUDGED_FACES = 96
+LEAST_EXPLAINED = 0.05
+"""Attributes of which the codes explain less, on faces that the probe was not fitted on, become no direction."""
+ROUGH_BELOW = 0.2
+ROUGH = "the codes tell little of it"
 
 
 @torch.no_grad()
@@ -87,8 +95,19 @@ def find_directions(
     values: dict[str, np.typing.NDArray[np.float64]],
     attributes: Sequence[Attribute],
     say: Callable[[str], None],
+    judges: Sequence[Judge] | None = None,
 ) -> DirectionSet:
-    """Directions of the attributes that the faces have labels for; all other columns of `values` are held still."""
+    """Directions of the attributes that the faces have labels for; all other columns of `values` are held still.
+
+    Args:
+        generator: of the model.
+        encoder: of the model.
+        codes: (N, w_dim), from `encode_faces`.
+        values: (N,) each, NaN where unknown.
+        attributes: what to make directions of.
+        say: told what was found, a line at a time.
+        judges: measure the unit of the attributes that name a score of theirs; those that are installed where None.
+    """
     usable = {}
     for name, column in values.items():
         labels = int(np.isfinite(column).sum())
@@ -98,9 +117,11 @@ def find_directions(
             say(f"{name}: only {labels} labels, or all alike; left out")
     free = {one.name: one.free for one in attributes}
     slopes = regress(codes.double().numpy(), usable, free=free) if usable else {}
-    some = codes[:: max(1, len(codes) // CALIBRATION_FACES)]
+    probes = [Probe(name, _float(slope.probe), slope.offset) for name, slope in slopes.items()]
+    bench = _Bench(generator, encoder, codes, probes, installed_judges(say) if judges is None else judges)
     directions: list[Direction] = []
-    facts: dict[str, dict[str, float]] = {}
+    facts: dict[str, dict[str, float | str]] = {}
+    effects: dict[str, dict[str, float]] = {}
     for one in attributes:
         slope = slopes.get(one.name)
         if slope is None:
@@ -112,14 +133,65 @@ def find_directions(
             "mean": round(slope.mean, 3),
             "deviation": round(slope.deviation, 3),
         }
-        if one.offered:
-            step, probe = (torch.from_numpy(vector).float() for vector in (slope.vector, slope.probe))
-            effect = drawn_effect(generator, encoder, some, step, probe)
-            say(f"{one.name}: one step of the code shows as {effect:.2f} deviations")
-            facts[one.name]["drawn_effect"] = round(effect, 3)
-            vector = calibrated(step, effect).expand(generator.num_ws, -1).contiguous()
-            layers = (0, generator.num_ws)
-            directions.append(Direction(one.name, vector, layers, one.range, one.low, one.high))
+        if one.offered and slope.explained < LEAST_EXPLAINED:
+            say(f"{one.name}: the codes tell too little of it; no direction")
+        elif one.offered:
+            direction, effects[one.name], measured = bench.calibrate(one, slope)
+            facts[one.name] |= measured
+            say(f"{one.name}: {measured}, range {direction.range[0]:+g} to {direction.range[1]:+g}")
+            directions.append(direction)
     if not directions:
         say("no attribute has enough labels for a direction: the model reconstructs, but edits nothing yet")
-    return DirectionSet(directions, generator.fingerprint, {"attributes": facts})
+    info = {"attributes": facts}
+    return DirectionSet(directions, generator.fingerprint, info, probes=probes, effects=effects)
+
+
+def installed_judges(say: Callable[[str], None]) -> Sequence[Judge]:
+    """The judges, if their weights are installed."""
+    try:
+        return load_judges()
+    except MissingExtraError:
+        say("the judges are not installed: units are measured by the probes alone")
+        return []
+
+
+class _Bench:
+    """Scales directions to their unit, and finds out how far they reach and what else they change."""
+
+    def __init__(
+        self,
+        generator: StyleGAN2,
+        encoder: ResidualEncoder,
+        codes: Tensor,
+        probes: Sequence[Probe],
+        judges: Sequence[Judge],
+    ) -> None:
+        self.generator, self.encoder, self.probes, self.judges = generator, encoder, probes, judges
+        self.spread, self.codes = Spread.of(codes), codes
+        self.faces = codes[:: max(1, len(codes) // CALIBRATION_FACES)]
+        self.judged = self.faces[:: max(1, len(self.faces) // JUDGED_FACES)]
+        self.deviations = judged_deviations(judges, generator, self.judged)
+
+    def calibrate(self, one: Attribute, slope: Slope) -> tuple[Direction, dict[str, float], dict[str, float | str]]:
+        """The direction, its effect on every probed attribute, and what is worth writing down."""
+        rows = self.generator.num_ws
+        layers = (round(one.layers[0] * rows), max(round(one.layers[0] * rows) + 1, round(one.layers[1] * rows)))
+        step = torch.zeros(rows, self.generator.w_dim)
+        step[layers[0] : layers[1]] = _float(slope.vector)
+        effects = probed_effects(self.encoder, draw_pair(self.generator, self.faces, step), self.probes)
+        effect, by = effects[one.name], "probe"
+        if one.judge:
+            pair = draw_pair(self.generator, self.judged, step)
+            judged = judged_effect(self.judges, one.judge, pair, self.deviations)
+            effect, by = (effect, by) if judged is None else (judged, "judges")
+        factor = factor_of(effect)
+        reach = self.spread.range_of(self.codes, (factor * step).mean(dim=0))
+        limits = (max(one.range[0], reach[0]), min(one.range[1], reach[1]))
+        note = one.note or (f"rough: {ROUGH}" if slope.explained < ROUGH_BELOW else "")
+        direction = Direction(one.name, factor * step, layers, limits, one.low, one.high, note=note)
+        scaled = {name: round(factor * value, 3) for name, value in effects.items()}
+        return direction, scaled, {"drawn_effect": round(effect, 3), "measured_by": by}
+
+
+def _float(values: np.typing.NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(values).float()

@@ -33,7 +33,7 @@ from faceloom.files import replacing
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.inversion.losses import PerceptualDistance, face_weight, pixel_distance
 from faceloom.training import losses
-from faceloom.training.discriminator import Discriminator
+from faceloom.training.discriminator import Discriminator, PatchDiscriminator
 from faceloom.training.growth import grow
 from faceloom.training.images import Batches, FaceSet
 
@@ -59,7 +59,9 @@ class TrainingConfig:
         warm, half: shares of the budget at which the warm start and the half-resolution stage end.
         anneal: share from which the learning rate falls, along a cosine, to a twentieth.
         perceptual, offsets, adversarial, r1: weights of the losses; the pixel loss has weight 1.
-        adversarial_from: share of the budget from which the adversarial loss acts.
+        patches: how hard a patch discriminator pulls on reconstructions, as a share of the pull of the other losses on
+            the picture; 0 for none. For a CPU; `adversarial` is for a GPU.
+        adversarial_from: share of the budget from which the adversarial losses act.
         perceptual_size: side to which images are brought for the perceptual loss, in pixels.
         ema_steps: half-life of the averaged weights in steps.
         seed: of weights and batches.
@@ -79,6 +81,7 @@ class TrainingConfig:
     perceptual: float = 0.25
     offsets: float = 0.003
     adversarial: float = 0.0
+    patches: float = 0.0
     adversarial_from: float = 0.5
     r1: float = 1.0
     perceptual_size: int = 96
@@ -177,6 +180,7 @@ class Trainer:
         self.generator = self._place(StyleGAN2(config.generator()))
         self.encoder = self._place(ResidualEncoder(config.encoder()))
         self.discriminator = self._place(Discriminator(config.channels)) if config.adversarial else None
+        self.patches = self._place(PatchDiscriminator()) if config.patches else None
         self.principal = self._place(PrincipalCodes(config.w_dim))
         self.perceptual = self._place(PerceptualDistance(config.perceptual_size)) if config.perceptual else None
         if start is not None:
@@ -187,6 +191,11 @@ class Trainer:
         self.judge_optimizer = (
             torch.optim.Adam(self.discriminator.parameters(), config.learning_rate, betas=(0.0, 0.99))
             if self.discriminator
+            else None
+        )
+        self.patch_optimizer = (
+            torch.optim.Adam(self.patches.parameters(), config.learning_rate, betas=(0.5, 0.99))
+            if self.patches
             else None
         )
         self.averaged = nn.ModuleDict(
@@ -239,7 +248,8 @@ class Trainer:
             alone = torch.arange(len(real), device=self.device) % 2 == 0
             ws = base.unsqueeze(1) + offsets * (~alone).float().reshape(-1, 1, 1)
             values["offsets"] = offsets.square().mean() * config.offsets
-        fake = self.generator.synthesize(ws, "none", resolution=resolution)
+        judged = self.patches is not None and share >= config.adversarial_from
+        fake = self.generator.synthesize(ws, "random" if judged else "none", resolution=resolution)
         values["pixel"] = pixel_distance(fake, target).mean()
         if self.perceptual is not None:
             values["perceptual"] = self.perceptual(fake, target).mean() * config.perceptual
@@ -249,6 +259,8 @@ class Trainer:
         total = torch.stack([value for name, value in values.items() if name != "discriminator"]).sum()
         if not bool(torch.isfinite(total)):
             raise TrainingError(f"the loss is not a number after {self.progress.images} images; lower the rate")
+        if judged:
+            values.update(self._sharpen(fake, target))
         total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self._average()
@@ -264,6 +276,7 @@ class Trainer:
             "networks": self._networks().state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "judge_optimizer": self.judge_optimizer.state_dict() if self.judge_optimizer else None,
+            "patch_optimizer": self.patch_optimizer.state_dict() if self.patch_optimizer else None,
             "random": self.batches.random.get_state(),
         }
         self.out.mkdir(parents=True, exist_ok=True)
@@ -280,6 +293,8 @@ class Trainer:
             raise TrainingError(f"{path} is a run with other settings; choose another --out, or the same settings")
         self._networks().load_state_dict(state["networks"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.patch_optimizer is not None:
+            self.patch_optimizer.load_state_dict(state["patch_optimizer"])
         if self.judge_optimizer is not None:
             self.judge_optimizer.load_state_dict(state["judge_optimizer"])
         self.batches.random.set_state(state["random"])
@@ -295,6 +310,8 @@ class Trainer:
         }
         if self.discriminator is not None:
             networks["discriminator"] = self.discriminator
+        if self.patches is not None:
+            networks["patches"] = self.patches
         return nn.ModuleDict(networks)
 
     def _place(self, module: _ModuleT) -> _ModuleT:
@@ -327,6 +344,31 @@ class Trainer:
         self.discriminator.requires_grad_(False)
         fooled = losses.generator_adversarial(self.discriminator(drawn)) * self.config.adversarial
         return {"adversarial": fooled, "discriminator": loss}
+
+    def _sharpen(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
+        """Train the patch discriminator, and arrange that its pull joins that of the other losses on `fake`.
+
+        Its gradient is scaled to `config.patches` times the norm of theirs, image by image, so that no weight has to be
+        found (Esser et al. 2021, equation 7, balance the last layer in this way).
+        """
+        assert self.patches is not None
+        assert self.patch_optimizer is not None
+        self.patches.requires_grad_(True)
+        loss = losses.discriminator_adversarial(self.patches(real), self.patches(fake.detach()))
+        self.patch_optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.patch_optimizer.step()
+        self.patches.requires_grad_(False)
+        seen = fake.detach().requires_grad_()
+        fooled = losses.generator_adversarial(self.patches(seen))
+        (pull,) = torch.autograd.grad(fooled, seen)
+
+        def join(other: Tensor) -> Tensor:
+            norms = [one.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1) for one in (other, pull)]
+            return other + pull * (self.config.patches * norms[0] / norms[1].clamp_min(1e-12))
+
+        fake.register_hook(join)
+        return {"patches": fooled.detach(), "discriminator": loss.detach()}
 
     def _mixed(self, z: Tensor) -> Tensor:
         """Codes of z, half of them with the styles of another z from a random layer on (style mixing)."""

@@ -1,0 +1,83 @@
+"""`faceloom evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from faceloom.cli.options import FILE
+from faceloom.cli.progress import bar
+from faceloom.editor import make_inverter
+from faceloom.evaluation import (
+    Quality,
+    evaluate_reconstruction,
+    evaluate_samples,
+    reconstruction_sheet,
+    sample_sheet,
+)
+from faceloom.files import replacing
+from faceloom.imaging.photos import save_photo
+from faceloom.model import DEFAULT, load_model
+from faceloom.settings import keep_memory
+from faceloom.training.images import FaceSet, load_faces
+from faceloom.types import Photo
+
+
+@click.command()
+@click.argument("model", default=DEFAULT)
+@click.option("--data", type=FILE, multiple=True, help="Folder or zip of pictures with faces; repeat for more.")
+@click.option(
+    "--faces", "faces_file", type=FILE, help="Aligned faces that `faceloom train` kept (faces.npz), instead of --data."
+)
+@click.option("--held-out/--all", default=True, help="Only the faces that training leaves out (default), or all.")
+@click.option("-o", "--out", type=FILE, required=True, help="Folder for the table and the sheets.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
+def evaluate(
+    model: str,
+    data: tuple[Path, ...],
+    faces_file: Path | None,
+    held_out: bool,
+    out: Path,
+    seed: int,
+    threads: int,
+) -> None:
+    """Measure MODEL on faces: random faces against real ones, and reconstructions.
+
+    The folder gets evaluation.md, samples-0.7.png and samples-1.0.png (64 random faces each) and reconstructions.png.
+    """
+    if bool(data) == bool(faces_file):
+        raise click.UsageError("give either --data (pictures) or --faces (a faces.npz)")
+    torch.set_num_threads(threads)
+    keep_memory()
+    loaded = load_model(model)
+    out.mkdir(parents=True, exist_ok=True)
+    size = max(256, loaded.generator.resolution)
+    faces = FaceSet.load(faces_file) if faces_file else _load(data, size)
+    known = faces.subset(faces.held_out) if held_out else faces
+    if not len(known):
+        raise click.UsageError("none of these faces is held out; use --all, or give more faces")
+    # Samples are compared with all faces: the reference of a Fréchet distance wants numbers, and no face is scored.
+    with bar("Random faces") as update:
+        quality = evaluate_samples(loaded, faces.pixels, seed=seed, progress=update)
+    with bar("Reconstructions") as update:
+        fidelity, drawn = evaluate_reconstruction(
+            loaded, make_inverter("encoder", loaded), known.pixels, progress=update
+        )
+    table = Quality((*quality.rows, *fidelity.rows)).markdown()
+    with replacing(out / "evaluation.md") as file:
+        file.write(f"{table}\n".encode())
+    for truncation in (0.7, 1.0):
+        save_photo(Photo(sample_sheet(loaded, truncation, seed=seed)), out / f"samples-{truncation}.png")
+    order = np.random.default_rng(seed).permutation(len(known))
+    save_photo(Photo(reconstruction_sheet(known.pixels[order], drawn[order])), out / "reconstructions.png")
+    click.echo(table)
+    click.echo(f"{out}: evaluation.md, samples-0.7.png, samples-1.0.png, reconstructions.png")
+
+
+def _load(data: tuple[Path, ...], size: int) -> FaceSet:
+    with bar("Finding faces") as update:
+        return load_faces(data, size, progress=update)
