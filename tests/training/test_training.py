@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.model import load_model
@@ -17,8 +18,9 @@ from faceloom.training.attributes import (
     collection_indicators,
     read_attributes,
 )
-from faceloom.training.discriminator import Discriminator
+from faceloom.training.discriminator import Discriminator, PatchDiscriminator
 from faceloom.training.export import export_model
+from faceloom.training.growth import grow
 from faceloom.training.images import Batches, FaceSet, load_faces, pictures
 from faceloom.training.losses import discriminator_adversarial, generator_adversarial, r1_penalty
 from faceloom.training.mapping import fit_mapping
@@ -70,6 +72,55 @@ def test_training_learns_to_reconstruct(tmp_path: Path) -> None:
     before = error(Trainer(TINY, faces, tmp_path / "a"), faces)
     after = error(run(TINY, tmp_path / "b", 120, faces), faces)
     assert after < 0.7 * before
+
+
+def start_of(trainer: Trainer) -> tuple[StyleGAN2, ResidualEncoder]:
+    return trainer.averaged_networks()
+
+
+def test_a_grown_generator_begins_with_the_small_ones_picture_enlarged(tmp_path: Path) -> None:
+    small = run(TINY, tmp_path / "small", 30)
+    config = replace(TINY, resolution=32, channels=(*TINY.channels, 8))
+    grown = Trainer(config, blobs(size=32), tmp_path / "grown", start=start_of(small))
+    generator, encoder = grown.averaged_networks()
+    before, reader = small.averaged_networks()
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(encoder.split(images)[0], reader.split(images)[0])
+        ws = reader(images)[:, :1].expand(-1, generator.num_ws, -1)
+        fine, coarse = generator.synthesize(ws, "none"), before.synthesize(ws[:, : before.num_ws], "none")
+        assert torch.allclose(generator.synthesize(ws, "none", resolution=16), coarse, atol=1e-5)
+        assert torch.allclose(
+            torch.nn.functional.avg_pool2d(fine, 2)[..., 2:-2, 2:-2], coarse[..., 2:-2, 2:-2], atol=0.3
+        )
+    assert grown.config.warm == 0.0
+    grown.step()
+    assert (generator.synthesize(ws, "none") - fine).abs().max() > 0.0
+
+
+def test_a_model_of_other_widths_cannot_be_started_from(tmp_path: Path) -> None:
+    small = Trainer(TINY, blobs(), tmp_path / "small")
+    with pytest.raises(TrainingError, match="cannot start from this model"):
+        Trainer(replace(TINY, channels=(16, 8, 8)), blobs(), tmp_path / "other", start=start_of(small))
+    with pytest.raises(TrainingError, match="more style layers"):
+        grow(small.encoder, ResidualEncoder(replace(TINY.encoder(), num_ws=2)))
+
+
+def test_the_patch_discriminator_pulls_on_fine_detail_only(tmp_path: Path) -> None:
+    judge = PatchDiscriminator().eval()
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(judge(images), judge(images + 0.3), atol=1e-4)
+    assert not torch.allclose(judge(images), judge(images.flip(3)), atol=1e-4)
+    config = replace(TINY, patches=0.2, adversarial_from=0.0, half=0.1, warm=0.05)
+    trainer = run(config, tmp_path / "run", 120)
+    values = trainer.step()
+    assert {"patches", "discriminator"} <= set(values)
+    assert error(trainer, blobs()) < 0.7 * error(Trainer(TINY, blobs(), tmp_path / "fresh"), blobs())
+    trainer.save()
+    again = Trainer(config, blobs(), tmp_path / "run")
+    assert again.patches is not None
+    for kept, now in zip(trainer._networks().parameters(), again._networks().parameters(), strict=True):
+        assert torch.equal(kept, now)
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
