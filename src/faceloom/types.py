@@ -100,6 +100,20 @@ class Crop:
         """The inverse of `to_photo`."""
         return np.linalg.inv(self.to_photo(size)).astype(np.float64)
 
+    def placed(self, quad: Points) -> Crop:
+        """The same aligned face at another place: its landmarks move along with the corners."""
+        points = np.c_[self.face.landmarks, np.ones(len(self.face.landmarks))] @ self.from_photo().T
+        moved = Crop(self.pixels, quad, self.face)
+        landmarks = (points @ moved.to_photo().T)[:, :2]
+        (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
+        face = Face((float(left), float(top), float(right), float(bottom)), landmarks, self.face.score)
+        return Crop(self.pixels, quad, face)
+
+    def alone(self) -> Crop:
+        """The same aligned face as a photo of its own, which it fills."""
+        side = float(self.size)
+        return self.placed(np.array([[0.0, 0.0], [0.0, side], [side, side], [side, 0.0]]))
+
 
 @dataclass(frozen=True, eq=False)
 class Latent:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+_T = TypeVar("_T")
 
 
 class Update(Protocol):
@@ -36,3 +38,10 @@ def bar(what: str, total: int | None = None) -> Iterator[Update]:
             it.update(task, completed=done, total=of if of is not None else total)
 
         yield update
+
+
+def counted(items: Iterable[_T], update: Update) -> Iterator[_T]:
+    """The items, moving a bar as each one comes."""
+    for number, item in enumerate(items, start=1):
+        yield item
+        update(number)

@@ -1,0 +1,36 @@
+"""What a verb works on where it takes a photo or an avatar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from faceloom.avatar import SUFFIX, Avatar
+from faceloom.cli.options import open_editor, parse_edits
+from faceloom.editor import Editor
+from faceloom.imaging.photos import open_photo
+from faceloom.model import DEFAULT, load_model
+from faceloom.recipe import Recipe
+
+
+def open_avatar(path: Path, model: str | None, photo: Path | None = None) -> Editor:
+    """Open an avatar with the model that it names, or with `model`; in its photo where that is given."""
+    avatar = Avatar.load(path)
+    return avatar.open(load_model(model or avatar.model), None if photo is None else open_photo(photo))
+
+
+def open_subject(path: Path, model: str | None) -> Editor:
+    """Open an avatar by its suffix; anything else is a photo, whose largest face is inverted."""
+    if path.suffix.lower() == SUFFIX:
+        return open_avatar(path, model)
+    return open_editor(path, load_model(model or DEFAULT), None, False, None)
+
+
+def recipe_for(editor: Editor, file: Path | None, words: Sequence[str]) -> Recipe:
+    """The recipe of a file with the edits of the command line added, for the model at hand."""
+    recipe = replace(Recipe() if file is None else Recipe.read(file), model=editor.model.id)
+    for wanted in parse_edits(words):
+        recipe = recipe.with_edit(wanted.direction, wanted.amount)
+    editor.model.directions.check_known(recipe.edits)
+    return recipe

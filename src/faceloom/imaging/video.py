@@ -1,0 +1,93 @@
+"""Moving pictures: mp4 by FFmpeg (extra `video`), gif and webp by Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from faceloom.errors import MissingExtraError, UsageError
+from faceloom.files import replacing
+from faceloom.imaging.photos import AI_NOTE
+from faceloom.types import Pixels
+
+SUFFIXES = (".mp4", ".gif", ".webp")
+
+
+def check_video_output(path: Path) -> None:
+    """Raise UsageError if a video cannot be written to `path`: another suffix, or no such folder."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{str(path)!r} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {str(path.parent)!r}; create it first")
+    if path.suffix.lower() == ".mp4":
+        _ffmpeg()
+
+
+def save_video(frames: Iterable[Pixels], path: Path, *, rate: float = 25.0) -> int:
+    """Write frames as a video, complete or not at all; the suffix chooses the format.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB of one size; an odd row or column is left out of an mp4.
+        path: ends in .mp4, .gif or .webp.
+        rate: frames a second; a gif cannot show more than 50.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UsageError: no frames, or a place that cannot be written.
+        MissingExtraError: an mp4 without the extra `video`.
+    """
+    check_video_output(path)
+    with replacing(path) as file:
+        count = (
+            _write_mp4(frames, file, rate) if path.suffix.lower() == ".mp4" else _write_pillow(frames, file, path, rate)
+        )
+        if not count:
+            raise UsageError("a video needs at least one frame")
+    return count
+
+
+def _write_mp4(frames: Iterable[Pixels], file: IO[bytes], rate: float) -> int:
+    av = _ffmpeg()
+    count = 0
+    with av.open(file, "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        container.metadata["comment"] = AI_NOTE
+        stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "18", "preset": "fast"}
+        for pixels in frames:
+            height, width = (side - side % 2 for side in pixels.shape[:2])
+            if count == 0:
+                stream.width, stream.height = width, height
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+            container.mux(stream.encode(frame))
+            count += 1
+        if count:
+            container.mux(stream.encode(None))
+    return count
+
+
+def _write_pillow(frames: Iterable[Pixels], file: IO[bytes], path: Path, rate: float) -> int:
+    pictures = [Image.fromarray(pixels) for pixels in frames]
+    if pictures:
+        still = {"comment": AI_NOTE.encode()} if path.suffix.lower() == ".gif" else {"quality": 90, "method": 4}
+        kind = "GIF" if path.suffix.lower() == ".gif" else "WEBP"
+        duration = max(20, round(1000 / rate))
+        pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=duration, loop=0, **still)
+    return len(pictures)
+
+
+def _ffmpeg():  # type: ignore[no-untyped-def]  # an optional package
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError(
+            "mp4 needs the extra `video`: pip install 'faceloom[video]'; .gif and .webp need nothing"
+        ) from error
+    return av

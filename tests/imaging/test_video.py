@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceloom.errors import MissingExtraError, UsageError
+from faceloom.imaging.video import save_video
+from faceloom.types import Pixels
+
+
+def frames(count: int = 6, size: tuple[int, int] = (33, 48)) -> Iterator[Pixels]:
+    for index in range(count):
+        yield np.full((*size, 3), (index * 40, 90, 200 - index * 30), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_moving_pictures_hold_every_frame(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"loop{suffix}"
+    assert save_video(frames(), path, rate=20.0) == 6
+    with Image.open(path) as picture:
+        assert picture.n_frames == 6  # type: ignore[attr-defined]
+        assert picture.size == (48, 33)
+        picture.seek(5)
+        assert np.abs(np.asarray(picture.convert("RGB"))[10, 10].astype(int) - (200, 90, 50)).max() < 12
+        assert picture.info["duration"] == 50
+
+
+def test_an_mp4_plays_back(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "loop.mp4"
+    assert save_video(frames(), path, rate=25.0) == 6
+    with av.open(str(path)) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.metadata["comment"].startswith("Edited with AI")
+        assert float(container.streams.video[0].average_rate) == 25.0
+    assert len(decoded) == 6
+    assert decoded[0].shape == (32, 48, 3)
+    assert np.abs(decoded[5][10, 10].astype(int) - (200, 90, 50)).max() < 12
+
+
+def test_mp4_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match="faceloom\\[video\\]"):
+        save_video(frames(), tmp_path / "loop.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_half_written(tmp_path: Path) -> None:
+    def broken() -> Iterator[Pixels]:
+        yield from frames(2)
+        raise RuntimeError("stop")
+
+    for name in ("a.gif", "a.webp", "a.mp4"):
+        with pytest.raises(RuntimeError, match="stop"):
+            save_video(broken(), tmp_path / name)
+    with pytest.raises(UsageError, match="at least one frame"):
+        save_video(iter(()), tmp_path / "a.gif")
+    with pytest.raises(UsageError, match="must end in"):
+        save_video(frames(), tmp_path / "a.avi")
+    with pytest.raises(UsageError, match="no folder"):
+        save_video(frames(), tmp_path / "missing" / "a.gif")
+    assert not list(tmp_path.iterdir())
