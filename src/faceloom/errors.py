@@ -28,6 +28,10 @@ class CheckpointError(FaceloomError):
     """The checkpoint is unreadable, hostile, or of a kind that Faceloom does not support."""
 
 
+class DownloadError(FaceloomError):
+    """A file cannot be fetched: the server does not answer, stalls, or serves something else."""
+
+
 class DirectionError(FaceloomError):
     """The direction is malformed, or was made for another generator."""
 
@@ -38,3 +42,7 @@ class TrainingError(FaceloomError):
 
 class MissingExtraError(FaceloomError):
     """A package that this feature needs is not installed; the message names the extra to install."""
+
+
+class FaceloomWarning(UserWarning):
+    """Something that works, but perhaps not as one thinks. The command line prints it on one line, as a note."""

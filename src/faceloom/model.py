@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from faceloom.checkpoints import native
+from faceloom.checkpoints.catalog import catalogue
+from faceloom.checkpoints.installed import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, Installed, find, installed
+from faceloom.checkpoints.loading import with_generator
 from faceloom.directions.direction import DirectionSet
-from faceloom.encoders.residual import ResidualEncoder
+from faceloom.directions.packs import with_own
+from faceloom.directions.pairing import paired_directions
+from faceloom.domains.twin import TwinShelf
+from faceloom.encoders.protocol import Encoder
 from faceloom.errors import CheckpointError, UsageError
-from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.generators.protocol import Generator
+from faceloom.settings import data_folder
 
 DEFAULT = "default"
-GENERATOR_FILE, ENCODER_FILE, DIRECTIONS_FILE = "generator.safetensors", "encoder.safetensors", "directions.safetensors"
+TWINS_FOLDER = "twins"
+_SAMPLES = 4096
+_SEED = 0
+
+__all__ = ["DEFAULT", "DIRECTIONS_FILE", "ENCODER_FILE", "GENERATOR_FILE", "Model", "load_model", "spread_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,21 +36,53 @@ class Model:
     """A generator with its encoder and directions.
 
     Attributes:
-        id: "default", or the folder it was read from.
-        generator, encoder, directions: which belong together.
-        spread: (w_dim,) standard deviation of the codes that the encoder gives for real faces.
+        id: "default", the folder it was read from, or the id it was imported as.
+        generator: of any architecture.
+        encoder: finds codes for it; None where it came without one, as NVIDIA's networks and those tuned by PTI do.
+        directions: found in it, or in a generator that shares its latent space.
+        spread: (w_dim,) standard deviation of codes: those that the encoder gives for real faces where that was
+            measured in training, else those of W, see `spread_of`.
+        own_twins: folder of the twins that came with the model; None for none.
     """
 
     id: str
-    generator: StyleGAN2
-    encoder: ResidualEncoder
+    generator: Generator
+    encoder: Encoder | None
     directions: DirectionSet
     spread: Tensor
+    own_twins: Path | None = None
+
+    def require_encoder(self) -> Encoder:
+        """The encoder.
+
+        Raises:
+            UsageError: if the model came without one.
+        """
+        if self.encoder is None:
+            raise UsageError(
+                f"the model {self.id!r} has no encoder, which this needs; use an inversion that needs none, such as "
+                "w+, or a model that has one, such as e4e-ffhq"
+            )
+        return self.encoder
+
+    @cached_property
+    def twins(self) -> TwinShelf:
+        """The twins of the generator by name: those that came with the model, and those that were made here."""
+        own = () if self.own_twins is None else (self.own_twins,)
+        return TwinShelf(self.generator.fingerprint, (*own, self.twin_folder))
+
+    @property
+    def twin_folder(self) -> Path:
+        """Where twins that are made here are kept."""
+        return data_folder() / TWINS_FOLDER / self.generator.fingerprint
 
 
 @lru_cache(maxsize=2)
 def load_model(name: str = DEFAULT) -> Model:
-    """Load the embedded model ("default"), or a folder with generator, encoder and directions as safetensors.
+    """Load the embedded model ("default"), one that was imported, or a folder that training wrote.
+
+    The directions of an imported model are all imported ones that pair with it: those that the catalogue says so of,
+    and those that were imported for it. See `faceloom.library.import_file`.
 
     Raises:
         UsageError: if there is no such model.
@@ -48,9 +92,35 @@ def load_model(name: str = DEFAULT) -> Model:
         with resources.as_file(resources.files("faceloom") / "assets" / DEFAULT) as folder:
             return _read(DEFAULT, folder)
     folder = Path(name)
-    if not (folder / GENERATOR_FILE).is_file():
-        raise UsageError(f'there is no model {name!r}; use "{DEFAULT}" or a folder that `faceloom train` wrote')
-    return _read(name, folder)
+    if (folder / GENERATOR_FILE).is_file():
+        return _read(name, folder)
+    found = find(name)
+    if found is not None:
+        return _imported(found)
+    if name in catalogue():
+        raise UsageError(f"the model {name!r} is not on this machine yet; run `faceloom models get {name}`")
+    raise UsageError(
+        f'there is no model {name!r}; use "{DEFAULT}", the id of one that was imported (`faceloom models list`), or a '
+        "folder that `faceloom train` wrote"
+    )
+
+
+@torch.no_grad()
+def spread_of(generator: Generator) -> Tensor:
+    """The standard deviation of W, (w_dim,), from 4096 mapped samples: the unit of steps in an inversion.
+
+    Labels of a generator with classes are drawn evenly. Source: the latent statistics of Karras et al. 2020,
+    "Analyzing and Improving the Image Quality of StyleGAN", appendix D, kept apart for each dimension.
+    """
+    random = torch.Generator().manual_seed(_SEED)
+    z = torch.randn(_SAMPLES, generator.z_dim, generator=random)
+    classes = int(getattr(getattr(generator, "config", None), "c_dim", 0))
+    labels = torch.eye(classes)[torch.arange(_SAMPLES) % classes] if classes else None
+    rows = [
+        generator.map(z[start : start + 512], None if labels is None else labels[start : start + 512])[:, 0]
+        for start in range(0, _SAMPLES, 512)
+    ]
+    return torch.cat(rows).std(dim=0)
 
 
 def _read(name: str, folder: Path) -> Model:
@@ -60,4 +130,37 @@ def _read(name: str, folder: Path) -> Model:
     if info.get("generator") != generator.fingerprint:
         raise CheckpointError(f"the encoder in {folder} belongs to another generator; get the whole model again")
     directions.check_generator(generator.fingerprint)
-    return Model(name, generator, encoder, directions, encoder.w_deviation)
+    directions = with_own(directions, generator.fingerprint)
+    return Model(name, generator, encoder, directions, encoder.w_deviation, folder / TWINS_FOLDER)
+
+
+def _imported(found: Installed) -> Model:
+    if found.kind == "directions":
+        pairs = ", ".join(found.pairs_with)
+        raise UsageError(f"{found.id!r} is a set of directions, not a model; it is used with the models {pairs}")
+    generator = native.load_any_generator(found.folder / GENERATOR_FILE)
+    encoder: Encoder | None = None
+    spread: Tensor | None = None
+    if (found.folder / ENCODER_FILE).is_file():
+        network, info = native.load_any_encoder(found.folder / ENCODER_FILE)
+        if info.get("generator") != generator.fingerprint:
+            raise CheckpointError(
+                f"the encoder of {found.id!r} belongs to another generator; run `faceloom models rm {found.id}`, and "
+                "import it again"
+            )
+        encoder = with_generator(network, generator)
+        spread = getattr(network, "w_deviation", None)
+    directions = with_own(paired_directions(_origins(found), generator), generator.fingerprint)
+    return Model(found.id, generator, encoder, directions, spread_of(generator) if spread is None else spread)
+
+
+def _origins(model: Installed) -> list[tuple[str, Path]]:
+    """The imported directions that pair with a model: those of the catalogue first, in its order, then others by id."""
+    order = {name: place for place, name in enumerate(catalogue())}
+    pairing = [
+        one
+        for one in installed()
+        if one.kind == "directions" and (model.id in one.pairs_with or one.id in model.pairs_with)
+    ]
+    pairing.sort(key=lambda one: (order.get(one.details.get("published_as", one.id), len(order)), one.id))
+    return [(one.id, one.folder / DIRECTIONS_FILE) for one in pairing]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import zlib
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,10 @@ from faceloom.errors import CheckpointError
 
 StateDict = dict[str, Tensor]
 TOLERANCE = 1e-3
-HALVINGS = (4, 4, 4, 5, 5, 6)
-
-
-def _filled(name: str, shape: tuple[int, ...]) -> Tensor:
-    """One entry of an encoder, by the rule of the goldens' README."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    values: np.ndarray[Any, Any] = np.asarray(rng.standard_normal(shape), dtype=np.float32)
-    leaf = name.rpartition(".")[2]
-    if leaf == "num_batches_tracked":
-        return torch.zeros((), dtype=torch.int64)
-    if leaf == "running_var":
-        values = 0.1 * np.abs(values) + 1
-    elif leaf in ("running_mean", "bias"):
-        values = 0.1 * values
-    elif len(shape) >= 2:
-        values = values if name.endswith("linear.weight") else values / math.sqrt(math.prod(shape[1:]))
-    else:
-        values = 1 + 0.1 * values
-    return torch.from_numpy(np.asarray(values, dtype=np.float32))
+_FILES = runpy.run_path(str(Path(__file__).with_name("psp_files.py")))
+HALVINGS, _filled, _tiny_state, _checkpoint = (
+    _FILES[name] for name in ("HALVINGS", "filled", "tiny_state", "checkpoint")
+)
 
 
 @pytest.mark.slow
@@ -67,44 +52,6 @@ def test_full_encoders_are_reproduced(golden_folder: Path, tmp_path: Path, name:
 
 
 # Small encoders under the family's names
-
-
-def _tiny_state(inputs: int = 3, halvings: tuple[int, ...] = HALVINGS, pyramid: bool = True) -> StateDict:
-    shapes: dict[str, tuple[int, ...]] = {"input_layer.0.weight": (4, inputs, 3, 3), "input_layer.2.weight": (4,)}
-    norms = {"input_layer.1": 4}
-    before = 4
-    for index, width in enumerate((4, 4, 6, 8, 12, 12)):
-        prefix = f"body.{index}.res_layer"
-        shapes |= {f"{prefix}.1.weight": (width, before, 3, 3), f"{prefix}.2.weight": (width,)}
-        shapes |= {f"{prefix}.3.weight": (width, width, 3, 3)}
-        shapes |= {
-            f"{prefix}.5.fc1.weight": (width // 2, width, 1, 1),
-            f"{prefix}.5.fc2.weight": (width, width // 2, 1, 1),
-        }
-        norms |= {f"{prefix}.0": before, f"{prefix}.4": width}
-        if width != before:
-            shapes[f"body.{index}.shortcut_layer.0.weight"] = (width, before, 1, 1)
-            norms[f"body.{index}.shortcut_layer.1"] = width
-        before = width
-    for name, width in norms.items():
-        shapes |= {f"{name}.{leaf}": (width,) for leaf in ("weight", "bias", "running_mean", "running_var")}
-        shapes[f"{name}.num_batches_tracked"] = ()
-    for row, count in enumerate(halvings):
-        for conv in range(count):
-            shapes |= {
-                f"styles.{row}.convs.{2 * conv}.weight": (12, 12, 3, 3),
-                f"styles.{row}.convs.{2 * conv}.bias": (12,),
-            }
-        shapes |= {f"styles.{row}.linear.weight": (12, 12), f"styles.{row}.linear.bias": (12,)}
-    if pyramid:
-        shapes |= {"latlayer1.weight": (12, 8, 1, 1), "latlayer1.bias": (12,)}
-        shapes |= {"latlayer2.weight": (12, 6, 1, 1), "latlayer2.bias": (12,)}
-    return {name: _filled(name, shape) for name, shape in shapes.items()}
-
-
-def _checkpoint(state: StateDict, opts: Any, **more: Any) -> dict[str, Any]:
-    prefixed = {f"encoder.{name}": tensor for name, tensor in state.items()}
-    return {"state_dict": prefixed, "latent_avg": torch.arange(12.0).repeat(6, 1), "opts": opts, **more}
 
 
 @pytest.fixture
@@ -193,6 +140,31 @@ def test_the_kind_is_told_by_options_alone(save: Callable[[Any], Path]) -> None:
 def test_the_kind_is_not_guessed(save: Callable[[Any], Path], opts: Any) -> None:
     with pytest.raises(CheckpointError, match="do not say whether the encoder is e4e or pSp"):
         load_encoder(save(_checkpoint(_tiny_state(), opts)))
+
+
+@torch.no_grad()
+def test_a_name_or_a_person_tells_the_kind_where_options_do_not(save: Callable[[Any], Path], tmp_path: Path) -> None:
+    path = save(_checkpoint(_tiny_state(), {"device": "cuda"}))
+    images = torch.rand(1, 3, 256, 256)
+    e4e, psp = load_encoder(path, kind="e4e")(images), load_encoder(path, kind="psp")(images)
+    assert not torch.allclose(e4e, psp, atol=0.1)
+    for name, wanted in {
+        "e4e_ffhq_encode.pt": e4e,
+        "my-E4E (2).pt": e4e,
+        "psp_ffhq_encode.pt": psp,
+        "restyle_pSp.pt": psp,
+    }.items():
+        path = path.rename(tmp_path / name)
+        assert torch.allclose(load_encoder(path)(images), wanted, atol=1e-4)
+    assert torch.allclose(load_encoder(path, kind="e4e")(images), e4e, atol=1e-4)  # a person knows better than a name
+    for name in ("e4e_or_psp.pt", "pspace.pt", "e4effhq.pt"):
+        path = path.rename(tmp_path / name)
+        with pytest.raises(CheckpointError, match='kind="e4e" or kind="psp"'):
+            load_encoder(path)
+    said = save(_checkpoint(_tiny_state(), {"encoder_type": "GradualStyleEncoder"}))
+    assert torch.allclose(load_encoder(said.rename(tmp_path / "e4e.pt"))(images), psp, atol=1e-4)
+    with pytest.raises(CheckpointError, match="its opts say that the encoder is psp, not e4e"):
+        load_encoder(tmp_path / "e4e.pt", kind="e4e")
 
 
 @torch.no_grad()

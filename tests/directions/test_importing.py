@@ -19,9 +19,13 @@ from torch import Tensor
 import faceloom
 from faceloom.directions.anchors import DirectionWarning, Finding, attribute_of, check_directions
 from faceloom.directions.direction import Direction, DirectionSet
+from faceloom.directions.drawing import synthesize_moved
 from faceloom.directions.importing import UNKNOWN, load_directions
+from faceloom.directions.pairing import paired_directions
 from faceloom.errors import CheckpointError, DirectionError
 from faceloom.generators.protocol import Generator
+from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from faceloom.recipe import Edit
 
 
 def generator(num_ws: int = 18, w_dim: int = 512, fingerprint: str = "0123456789abcdef") -> Generator:
@@ -284,7 +288,7 @@ def refused(path: Path, match: str, like: Generator | None = None) -> None:
         (torch.ones(68, 18, 512), "many latent codes"),
         (torch.ones(80, 512), "no single direction"),
         (torch.ones(512, 1), "no single direction"),
-        (torch.ones(9088), r"StyleSpace \(S\), whose channels add up to 9088"),
+        (torch.ones(9088), "directions in S need a StyleGAN2"),
         (torch.ones(6048, 512), r"StyleSpace \(S\)"),
         (torch.ones(1, 64), "vectors have 64 numbers .* this generator 512"),
         (torch.ones(18, 64), "made for another generator"),
@@ -299,7 +303,8 @@ def refused(path: Path, match: str, like: Generator | None = None) -> None:
         ({"comp": torch.full((2, 1, 512), math.nan), "std": torch.ones(2)}, "NaN"),
         ({"lat_comp": torch.ones(2, 1, 512), "lat_stdev": torch.ones(2)}, "components are of Z"),
         ({"comp": "text", "std": torch.ones(2)}, "not an array"),
-        ([torch.ones(512)] * 26, r"list of 26 things, .*\(S\)"),
+        ([torch.ones(512)] * 26, r"26 style vectors of StyleSpace \(S\), but their sizes"),
+        ([torch.ones(2, 2), torch.ones(3)], r"list of 2 things, not one style vector of StyleSpace \(S\)"),
         ("hello", "no direction was found"),
         (None, "no direction was found"),
     ],
@@ -442,3 +447,76 @@ def test_published_components(published: Path) -> None:
     assert len(loaded) == 80
     assert lengths[0] == pytest.approx(2.856, abs=1e-3)
     assert lengths[-1] == pytest.approx(0.402, abs=1e-3)
+
+
+# Directions in S
+
+
+def drawing_generator() -> StyleGAN2:
+    """A small one that shows its styles: 8, 8; 8, 8, 8; 8, 4, 4 channels."""
+    return StyleGAN2(StyleGAN2Config(resolution=16, channels=(8, 8, 4), z_dim=8, w_dim=7, mapping_layers=1)).eval()
+
+
+@torch.no_grad()
+def test_directions_in_s_are_read_in_every_way_they_are_written(tmp_path: Path) -> None:
+    able = drawing_generator()
+    sizes = [style.shape[1] for style in able.styles(torch.zeros(1, able.num_ws, 7))]
+    assert sizes == [8, 8, 8, 8, 8, 8, 4, 4]
+    parts = [torch.zeros(size) for size in sizes]
+    parts[3][5] = 2.0  # the second convolution at 8 px; entries 1, 4 and 7 are toRGB
+    whole = torch.cat(parts)
+    bare = [part for index, part in enumerate(parts) if index not in (1, 4, 7)]
+    written: list[Any] = [whole, torch.cat(bare), parts, bare, [part[None] for part in parts]]
+    for value in written:
+        save_torch(tmp_path / "glasses.pt", value)
+        (found,) = load_directions(tmp_path / "glasses.pt", generator=able)
+        assert (found.space, found.layers, found.low) == ("s", (3, 4), "no glasses")
+        assert torch.equal(found.vector, whole)
+    (found,) = load_directions(tmp_path / "glasses.pt", generator=able)
+    codes = torch.randn(1, able.num_ws, 7)
+    styles = able.styles(codes)
+    styles[3] = styles[3] + 1.5 * parts[3]
+    offset = DirectionSet([found], able.fingerprint).style_offset([Edit("glasses", 1.5)])
+    assert torch.allclose(synthesize_moved(able, codes, offset), able.synthesize_styles(styles), atol=1e-6)
+
+
+def test_directions_in_s_of_the_usual_generator_need_none(tmp_path: Path) -> None:
+    save_torch(tmp_path / "smile.pt", torch.arange(6048.0))
+    (found,) = load_directions(tmp_path / "smile.pt")
+    assert (found.space, tuple(found.vector.shape)) == ("s", (9088,))
+    assert not bool(found.vector[512:1024].any())  # toRGB at 4 px
+    assert torch.equal(found.vector[found.vector != 0], torch.arange(1.0, 6048.0))
+    loaded = load_directions(tmp_path / "smile.pt")
+    loaded.save(tmp_path / "own.safetensors")
+    (again,) = load_directions(tmp_path / "own.safetensors")
+    assert torch.equal(again.vector, found.vector)
+    refused(tmp_path / "own.safetensors", "was made for another generator", drawing_generator())
+
+
+def test_directions_of_other_spaces_are_not_compared() -> None:
+    in_s = Direction("age", torch.ones(9), (0, 1), (-1, 1), "", "", "s")
+    in_w = Direction("age", torch.ones(1, 9), (0, 1), (-1, 1), "", "")
+    assert check_directions([in_s], DirectionSet([in_w], "0")) == []
+    opposite = Direction("age", -torch.ones(9), (0, 1), (-1, 1), "", "", "s")
+    assert [one.kind for one in check_directions([in_s], DirectionSet([opposite], "0"))] == ["flipped"]
+
+
+# Sets of several origins
+
+
+def test_directions_of_several_origins_make_one_set(tmp_path: Path) -> None:
+    able = drawing_generator()
+    origins = []
+    for origin, names in {"directions-a": ("age", "smile"), "b": ("age",), "c": ("age",), "d": ("my_beard",)}.items():
+        (tmp_path / origin).mkdir()
+        for name in names:
+            save_torch(tmp_path / origin / f"{name}.pt", unit({"b": 1}.get(origin, 0), 7))
+        load_directions(tmp_path / origin).save(tmp_path / f"{origin}.safetensors")
+        origins.append((origin, tmp_path / f"{origin}.safetensors"))
+    found = paired_directions(origins, able)
+    assert found.names() == ("age", "smile", "age-b", "beard")  # c's age is a's
+    assert found.fingerprint == able.fingerprint
+    assert all(tuple(one.vector.shape) == (able.num_ws, 7) for one in found)
+    save_torch(tmp_path / "wide.pt", unit(0, 9))
+    with pytest.warns(DirectionWarning, match="'wide' are left out: .* made for another generator"):
+        assert paired_directions([*origins, ("wide", tmp_path / "wide.pt")], able).names() == found.names()

@@ -1,13 +1,15 @@
 """Encoders of the pSp family (pSp, e4e, ReStyle), brought into ours.
 
 Source: the state dicts that pixel2style2pixel, encoder4editing and restyle-encoder keep under `encoder.`. pSp and e4e
-share every name and shape; which of them an encoder is, stands in the options beside it.
+share every name and shape; which of them an encoder is, stands in the options beside it, or else in the name of its
+file, or else the person has to say.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -18,6 +20,8 @@ from faceloom.checkpoints.tensors import StoredTensor
 from faceloom.encoders.irse import IRSEConfig, IRSEEncoder
 from faceloom.errors import CheckpointError
 
+PspKind = Literal["e4e", "psp"]
+"""Which of the two: e4e's first head gives a code and the others offsets from it; all of pSp's give codes."""
 _OFFSETS = {
     "GradualStyleEncoder": False,
     "BackboneEncoder": False,
@@ -43,8 +47,24 @@ _MAX_ROWS = 64
 _Shapes = Mapping[str, tuple[int, ...]]
 
 
-def from_psp_family(network: Network, file_size: int) -> IRSEEncoder:
+def kind_in_name(stem: str) -> PspKind | None:
+    """What a file's name says that its encoder is: "e4e_ffhq_encode" is e4e's kind, "restyle_psp_ffhq" pSp's."""
+    words = set(re.split(r"[^a-z0-9]+", stem.casefold()))
+    e4e = bool(words & {"e4e", "encoder4editing"})
+    psp = bool(words & {"psp", "pixel2style2pixel"})
+    return None if e4e == psp else "e4e" if e4e else "psp"
+
+
+def from_psp_family(
+    network: Network, file_size: int, *, kind: PspKind | None = None, in_name: PspKind | None = None
+) -> IRSEEncoder:
     """An encoder with the backbone IR-SE-50, under the names of the pSp family without their prefix `encoder.`.
+
+    Args:
+        network: its tensors, and the options beside them.
+        file_size: bytes of the file.
+        kind: which of the two it is, where a person has said so; contradicting the options is an error.
+        in_name: which of the two the name of the file says; believed where nothing else tells.
 
     Raises:
         CheckpointError: if parts are missing, superfluous, or beyond our encoder, or it is not said which it is.
@@ -52,7 +72,7 @@ def from_psp_family(network: Network, file_size: int) -> IRSEEncoder:
     options = network.beside.get("opts")
     options = options if isinstance(options, Mapping) else {}
     shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
-    config = _config(shapes, offsets=_gives_offsets(options))
+    config = _config(shapes, offsets=_gives_offsets(options, kind, in_name))
     encoder = blank(lambda: IRSEEncoder(config))  # the tensors of the file become its parameters
     weights = Weights(network.tensors, file_size)
     starts = _unit_starts(config)
@@ -77,20 +97,29 @@ def from_psp_family(network: Network, file_size: int) -> IRSEEncoder:
     return encoder.eval()
 
 
-def _gives_offsets(options: Mapping[Any, Any]) -> bool:
-    """Whether it is e4e's kind, from the options it was trained with."""
+def _gives_offsets(options: Mapping[Any, Any], kind: PspKind | None, in_name: PspKind | None) -> bool:
+    """Whether it is e4e's kind: by the options it was trained with, by what the person says, by the file's name."""
+    trained = _kind_in_options(options)
+    if kind and trained and kind != trained:
+        raise CheckpointError(f"its opts say that the encoder is {trained}, not {kind}; leave the kind out")
+    found = trained or kind or in_name
+    if found is None:
+        raise CheckpointError(
+            "its opts do not say whether the encoder is e4e or pSp, which store the same weights, and its name does "
+            'not either: say kind="e4e" or kind="psp" (--kind on the command line)'
+        )
+    return found == "e4e"
+
+
+def _kind_in_options(options: Mapping[Any, Any]) -> PspKind | None:
     kind = options.get("encoder_type")
     if isinstance(kind, str):
         if kind in _OFFSETS:
-            return _OFFSETS[kind]
+            return "e4e" if _OFFSETS[kind] else "psp"
         raise CheckpointError(f"its encoder is a {quoted(kind)}, which is not supported")
     signs = {key for key in options if isinstance(key, str)}
-    if bool(signs & _E4E_OPTIONS) != bool(signs & _PSP_OPTIONS):
-        return bool(signs & _E4E_OPTIONS)
-    raise CheckpointError(
-        "its opts do not say whether the encoder is e4e or pSp, which store the same weights: "
-        "set opts['encoder_type'] to 'Encoder4Editing' or 'GradualStyleEncoder' and save it again"
-    )
+    e4e, psp = bool(signs & _E4E_OPTIONS), bool(signs & _PSP_OPTIONS)
+    return None if e4e == psp else "e4e" if e4e else "psp"
 
 
 def _config(shapes: _Shapes, *, offsets: bool) -> IRSEConfig:

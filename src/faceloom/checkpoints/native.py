@@ -1,29 +1,49 @@
 """Faceloom's own files: safetensors whose metadata says what the tensors are.
 
-The metadata entry "faceloom" holds JSON: {"kind": "stylegan2" | "residual-encoder", "version": 1, "config": {...},
-"info": {...}}. Nothing in such a file can run.
+The metadata entry "faceloom" holds JSON: {"kind": KIND, "version": 1, "config": {...}, "info": {...}}. KIND is
+"stylegan2", "stylegan3", "residual-encoder" or "irse-encoder" here; other modules have theirs. Nothing in such a file
+can run.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from faceloom.checkpoints.blank import blank
+from faceloom.encoders.irse import IRSEConfig, IRSEEncoder
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
 from faceloom.errors import CheckpointError
 from faceloom.files import replacing
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from faceloom.generators.stylegan3 import StyleGAN3, StyleGAN3Config
 
 VERSION = 1
+GeneratorNetwork = StyleGAN2 | StyleGAN3
+EncoderNetwork = ResidualEncoder | IRSEEncoder
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
+_GENERATORS: dict[str, Callable[[dict[str, Any]], GeneratorNetwork]] = {
+    "stylegan2": lambda config: StyleGAN2(StyleGAN2Config.from_dict(config)),
+    "stylegan3": lambda config: StyleGAN3(StyleGAN3Config.from_dict(config)),
+}
+_ENCODERS: dict[str, Callable[[dict[str, Any]], EncoderNetwork]] = {
+    "residual-encoder": lambda config: ResidualEncoder(ResidualEncoderConfig.from_dict(config)),
+    "irse-encoder": lambda config: IRSEEncoder(IRSEConfig.from_dict(config)),
+}
+_KINDS: dict[type[nn.Module], str] = {
+    StyleGAN2: "stylegan2",
+    StyleGAN3: "stylegan3",
+    ResidualEncoder: "residual-encoder",
+    IRSEEncoder: "irse-encoder",
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
     text = json.dumps({"kind": header.kind, "version": VERSION, "config": header.config, "info": header.info})
     data = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     with replacing(path) as file:
-        file.write(save(data, metadata={"faceloom": text}))
+        # `save` would hold everything in memory twice more. This one makes a file of its own, which only its owner may
+        # read.
+        save_file(data, file.name, metadata={"faceloom": text})
+        os.chmod(file.name, os.fstat(file.fileno()).st_mode)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Header]:
@@ -66,16 +89,18 @@ def read(path: Path) -> tuple[dict[str, Tensor], Header]:
     return tensors, header
 
 
-def save_generator(path: Path, generator: StyleGAN2, info: dict[str, Any] | None = None, *, half: bool = False) -> None:
+def save_generator(
+    path: Path, generator: GeneratorNetwork, info: dict[str, Any] | None = None, *, half: bool = False
+) -> None:
     """Write a generator; `info` is free text for people, `half` stores 16-bit weights."""
-    write(path, _stored(generator, half), Header("stylegan2", generator.config.to_dict(), info or {}))
+    write(path, _stored(generator, half), Header(_KINDS[type(generator)], generator.config.to_dict(), info or {}))
 
 
 def save_encoder(
-    path: Path, encoder: ResidualEncoder, info: dict[str, Any] | None = None, *, half: bool = False
+    path: Path, encoder: EncoderNetwork, info: dict[str, Any] | None = None, *, half: bool = False
 ) -> None:
     """Write an encoder; `info` should name the fingerprint of its generator, `half` stores 16-bit weights."""
-    write(path, _stored(encoder, half), Header("residual-encoder", encoder.config.to_dict(), info or {}))
+    write(path, _stored(encoder, half), Header(_KINDS[type(encoder)], encoder.config.to_dict(), info or {}))
 
 
 def _stored(module: nn.Module, half: bool) -> dict[str, Tensor]:
@@ -84,31 +109,55 @@ def _stored(module: nn.Module, half: bool) -> dict[str, Tensor]:
 
 
 def load_generator(path: Path) -> StyleGAN2:
-    """Read a generator that `save_generator` wrote, frozen, in evaluation mode.
+    """Read a StyleGAN2 that `save_generator` wrote, frozen, in evaluation mode.
 
     Raises:
         CheckpointError: if the file is not one.
     """
-    tensors, header = _read_kind(path, "stylegan2", "generator")
-    return _fill(lambda: StyleGAN2(StyleGAN2Config.from_dict(header.config)), tensors, path)
+    generator = load_any_generator(path)
+    if not isinstance(generator, StyleGAN2):
+        raise CheckpointError(f"{path} holds a {_KINDS[type(generator)]}, and only a stylegan2 will do here")
+    return generator
+
+
+def load_any_generator(path: Path) -> GeneratorNetwork:
+    """Read a generator of any architecture that `save_generator` wrote, frozen, in evaluation mode.
+
+    Raises:
+        CheckpointError: if the file is not one.
+    """
+    return _read_network(path, _GENERATORS, "generator")[0]
 
 
 def load_encoder(path: Path) -> tuple[ResidualEncoder, dict[str, Any]]:
-    """Read an encoder that `save_encoder` wrote, frozen, in evaluation mode, with its info.
+    """Read a residual encoder that `save_encoder` wrote, frozen, in evaluation mode, with its info.
 
     Raises:
         CheckpointError: if the file is not one.
     """
-    tensors, header = _read_kind(path, "residual-encoder", "encoder")
-    build = lambda: ResidualEncoder(ResidualEncoderConfig.from_dict(header.config))  # noqa: E731
-    return _fill(build, tensors, path), header.info
+    encoder, info = load_any_encoder(path)
+    if not isinstance(encoder, ResidualEncoder):
+        raise CheckpointError(f"{path} holds a {_KINDS[type(encoder)]}, and only a residual-encoder will do here")
+    return encoder, info
 
 
-def _read_kind(path: Path, kind: str, noun: str) -> tuple[dict[str, Tensor], Header]:
+def load_any_encoder(path: Path) -> tuple[EncoderNetwork, dict[str, Any]]:
+    """Read an encoder of any architecture that `save_encoder` wrote, frozen, in evaluation mode, with its info.
+
+    Raises:
+        CheckpointError: if the file is not one.
+    """
+    return _read_network(path, _ENCODERS, "encoder")
+
+
+def _read_network(
+    path: Path, kinds: Mapping[str, Callable[[dict[str, Any]], _ModuleT]], noun: str
+) -> tuple[_ModuleT, dict[str, Any]]:
     tensors, header = read(path)
-    if header.kind != kind:
+    build = kinds.get(header.kind)
+    if build is None:
         raise CheckpointError(f"{path} holds a {header.kind}, not a {noun}")
-    return tensors, header
+    return _fill(lambda: build(header.config), tensors, path), header.info
 
 
 def _fill(build: Callable[[], _ModuleT], tensors: dict[str, Tensor], path: Path) -> _ModuleT:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from faceloom.checkpoints import irse, stylegan2, stylegan3
 from faceloom.checkpoints.inert import Inert, quoted
+from faceloom.checkpoints.irse import PspKind
 from faceloom.checkpoints.networks import Network, networks
 from faceloom.checkpoints.tensors import StoredTensor
 from faceloom.encoders.irse import IRSEEncoder
@@ -39,10 +41,14 @@ GENERATORS: tuple[Layout[Generator], ...] = (
     Layout("StyleGAN2 (NVIDIA, TensorFlow)", "synthesis/4x4/Const/const", stylegan2.from_tensorflow),
     Layout("StyleGAN3", "synthesis.input.freqs", stylegan3.from_nvidia),
 )
-ENCODERS: tuple[Layout[IRSEEncoder], ...] = (
-    Layout("e4e, pSp or ReStyle", "input_layer.0.weight", irse.from_psp_family),
-)
 """Tried in this order on every network of a checkpoint."""
+
+
+def encoders(kind: PspKind | None = None, in_name: PspKind | None = None) -> tuple[Layout[IRSEEncoder], ...]:
+    """The layouts of encoders; the two kinds are for those whose files leave it open, see `irse.from_psp_family`."""
+    build = partial(irse.from_psp_family, kind=kind, in_name=in_name)
+    return (Layout("e4e, pSp or ReStyle", "input_layer.0.weight", build),)
+
 
 _SHARING = ("decoder.", "encoder.")
 """Prefixes under which the pSp family keeps two networks in one state dict."""
@@ -72,12 +78,26 @@ def recognize(tree: Any, file_size: int, layouts: Sequence[Layout[_ModelT_co]]) 
     Raises:
         CheckpointError: if there is none, saying what the checkpoint looks like; or if it is malformed.
     """
+    found = _find(tree, layouts)
+    if found is None:
+        raise CheckpointError(f"this looks like {describe(tree)}, which is not supported here")
+    network, layout, prefix = found
+    return layout.build(_part(network, prefix), file_size)
+
+
+def holds(tree: Any, layouts: Sequence[Layout[Any]]) -> bool:
+    """Whether a network of one of these layouts seems to be in a checkpoint; `recognize` may still refuse it."""
+    return _find(tree, layouts) is not None
+
+
+def _find(tree: Any, layouts: Sequence[Layout[_ModelT_co]]) -> tuple[Network, Layout[_ModelT_co], str] | None:
+    """The first network of a known layout, and the prefix of its names."""
     for network in networks(tree):
         for layout in layouts:
             anchors = [name for name in network.tensors if f".{name}".endswith(f".{layout.anchor}")]
             if anchors:
-                return layout.build(_part(network, min(anchors, key=len).removesuffix(layout.anchor)), file_size)
-    raise CheckpointError(f"this looks like {describe(tree)}, which is not supported here")
+                return network, layout, min(anchors, key=len).removesuffix(layout.anchor)
+    return None
 
 
 def _part(network: Network, prefix: str) -> Network:

@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
+from typing import Any
 
 import click
 
 import faceloom
-from faceloom.errors import FaceloomError
+from faceloom.errors import FaceloomError, FaceloomWarning
 
 VERBS = {
+    "studio": "Edit faces in a web page on this machine.",
     "edit": "Edit the face in a photo and put it back.",
     "invert": "Find the style code of a face and save it.",
+    "render": "Edit an avatar: an inverted face that was saved.",
+    "animate": "Move a face along a direction, as a video.",
+    "morph": "Turn one face into another, as a video.",
     "sample": "Draw faces of people who do not exist.",
-    "directions": "List what can be edited.",
+    "directions": "List what can be edited; name, pack, install and measure directions.",
+    "discover": "Find new directions in a model.",
+    "models": "Get, import and list models and directions of others.",
+    "domain": "Make and list twins: the same people drawn as cartoons.",
     "train": "Train a model on a folder or zip of faces.",
+    "evaluate": "Measure a model: random faces and reconstructions against real ones.",
+    "benchmark": "Compare inversion methods on your photos.",
+    "doctor": "Say what Faceloom finds on this machine.",
 }
 
 
@@ -44,10 +56,26 @@ def cli() -> None:
     """Edit the age, smile, hair and more of a face in a real photo, on your own machine."""
 
 
+def _tell_warnings() -> None:
+    """Print our own warnings on one line as notes, others as Python does, until the filters are restored."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, FaceloomWarning):
+            click.echo(f"note: {' '.join(str(message).split())}", err=True)
+        else:
+            usual(message, category, *place, **more)
+
+    warnings.showwarning = show
+
+
 def main() -> None:
     """Run the command line; exit code 0 on success, 2 where the person can do something about it, 130 on Ctrl-C."""
     try:
-        cli(prog_name="faceloom", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FaceloomWarning)
+            _tell_warnings()
+            cli(prog_name="faceloom", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

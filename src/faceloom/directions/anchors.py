@@ -16,13 +16,13 @@ from typing import Literal
 import torch
 
 from faceloom.directions.direction import Direction, DirectionSet
-from faceloom.errors import DirectionError
+from faceloom.errors import DirectionError, FaceloomWarning
 
 AGREEMENT = 0.1
 """The |cosine| below which a direction does not look like one of this generator."""
 
 
-class DirectionWarning(UserWarning):
+class DirectionWarning(FaceloomWarning):
     """A direction that can be used, but may not do what its name says."""
 
 
@@ -107,7 +107,7 @@ def check_directions(directions: Iterable[Direction], anchors: DirectionSet) -> 
     """Compare directions with anchors of the same attribute: is one foreign to the generator, or flipped?
 
     Args:
-        directions: of shape (num_ws, w_dim), or (1, w_dim) for all layers alike.
+        directions: of shape (num_ws, w_dim), or (1, w_dim) for all layers alike; or of S.
         anchors: directions that are known to work in the generator.
 
     Returns:
@@ -141,7 +141,12 @@ def _same_attribute(one: Direction, other: Direction) -> bool:
 
 
 def _cosine(one: Direction, other: Direction) -> float | None:
-    """None if they share no layer."""
+    """None if they share no layer, or no space."""
+    if one.space != other.space:
+        return None
+    if one.space == "s":
+        same = one.vector.shape == other.vector.shape
+        return float(torch.cosine_similarity(one.vector.double(), other.vector.double(), dim=0)) if same else None
     if one.vector.shape[1] != other.vector.shape[1]:
         raise DirectionError(
             f"{one.name!r} has vectors of {one.vector.shape[1]} numbers, the anchor {other.name!r} of "

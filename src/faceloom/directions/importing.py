@@ -22,6 +22,7 @@ from faceloom.checkpoints.spans import Span
 from faceloom.checkpoints.tensors import StoredTensor
 from faceloom.directions.anchors import DirectionWarning, attribute_of, check_directions
 from faceloom.directions.direction import Direction, DirectionSet
+from faceloom.directions.style_layout import is_in_s, layouts_of, whole_styles, without_colours
 from faceloom.errors import DirectionError
 from faceloom.generators.protocol import Generator
 from faceloom.recipe import MAX_AMOUNT
@@ -49,8 +50,10 @@ class _Published:
 
     Attributes:
         name: one word.
-        rows: (layers, w_dim); one row stands for all layers.
+        rows: (layers, w_dim), where one row stands for all layers; or (channels,) of S, all modulated layers.
         layers, range, words: what the file says of it, if anything.
+        unit: what an amount of 1 is.
+        note: what the file says that one should know.
     """
 
     name: str
@@ -58,6 +61,8 @@ class _Published:
     layers: tuple[int, int] | None = None
     range: tuple[float, float] | None = None
     words: tuple[str, str] | None = None
+    unit: str = "the vector as published"
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +80,9 @@ def load_directions(
     """Load directions: Faceloom's own, or those that other projects publish. Nothing in a file is executed.
 
     Knows files of torch.save, npy, npz, safetensors and pickles that hold one direction or several by name, in W
-    (w_dim numbers, one vector for all layers) or W+ (one vector for each layer, flat or not), and the components of
-    GANSpace (Härkönen et al. 2020). A direction is named after its file, or after its entry in it: `Hair_Length.npy`
+    (w_dim numbers, one vector for all layers), W+ (one vector for each layer, flat or not) or S (a vector for each
+    modulated layer, as a list or end to end, with those of the toRGB layers or without), and the components of GANSpace
+    (Härkönen et al. 2020). A direction is named after its file, or after its entry in it: `Hair_Length.npy`
     gives "hair-length"; components are called "pc0", "pc1" and so on.
 
     One unit of an amount is the vector as published, usually of length 1 in each layer, and not one standard deviation
@@ -98,7 +104,7 @@ def load_directions(
             cannot be of this generator.
     """
     path = Path(path)
-    sources = [_read(file, generator) for file in _files(path)]
+    sources = [_read(file, generator) for file in direction_files(path)]
     with _naming(path):
         published = [one for source in sources for one in source.published]
         directions, notes = _fit(published, generator)
@@ -122,7 +128,8 @@ def _naming(path: Path) -> Iterator[None]:
         raise DirectionError(f"{quoted(path.name, 200)}: {error}") from None
 
 
-def _files(path: Path) -> list[Path]:
+def direction_files(path: Path) -> list[Path]:
+    """The files that `load_directions` reads of a folder; the path itself where it is none."""
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
@@ -144,7 +151,7 @@ def _read(path: Path, generator: Generator | None) -> _Source:
         if looks_like_safetensors(span) and "faceloom" in read_safetensors(span).metadata:
             return _native(path, generator)
         tree = read_tree(span)
-        published = _published(tree, _word(path.stem), generator)
+        published = _published(tree, word_of(path.stem), generator)
         return _Source(published, info={"file": path.name, "unit": "as published"})
 
 
@@ -153,13 +160,21 @@ def _native(path: Path, generator: Generator | None) -> _Source:
     if generator and stored.fingerprint != UNKNOWN:
         stored.check_generator(generator.fingerprint)
     published = [
-        _Published(one.name, one.vector, one.layers if len(one.vector) > 1 else None, one.range, (one.low, one.high))
+        _Published(
+            name=one.name,
+            rows=one.vector,
+            layers=one.layers if one.space == "w+" and len(one.vector) > 1 else None,
+            range=one.range,
+            words=(one.low, one.high),
+            unit=one.unit,
+            note=one.note,
+        )
         for one in stored
     ]
     return _Source(published, stored.fingerprint, stored.info)
 
 
-def _word(text: str) -> str:
+def word_of(text: str) -> str:
     """One word, as on the command line: "stylegan_ffhq_Age_boundary" gives "stylegan-ffhq-age"."""
     word = re.sub(r"[\W_]+", "-", quoted(text, 64).casefold()).strip("-")
     return re.sub(r"-(boundary|directions?)$", "", word) or "direction"
@@ -176,10 +191,7 @@ def _published(tree: Any, name: str, generator: Generator | None) -> list[_Publi
                 return _ganspace(tree, comp, std, name, generator)
         return _by_names(tree, name, generator)
     if isinstance(tree, list | tuple) and tree:
-        raise DirectionError(
-            f"this is a list of {len(tree)} things, as projects write styles of StyleSpace (S) layer by layer; "
-            "directions in S are not supported, those in W and W+ are"
-        )
+        return [_Published(name, _styles(tree, generator))]
     raise DirectionError(f"this looks like {describe(tree)}; no direction was found in it")
 
 
@@ -193,7 +205,7 @@ def _by_names(tree: Mapping[Any, Any], name: str, generator: Generator | None) -
         raise DirectionError(f"this holds {len(tree)} arrays, more than directions come in")
     if len(tree) == 1 and next(iter(tree)).casefold() in _NO_NAMES:
         return [_Published(name, _rows(next(iter(tree.values())), generator))]
-    return [_Published(_word(key), _rows(value, generator)) for key, value in tree.items()]
+    return [_Published(word_of(key), _rows(value, generator)) for key, value in tree.items()]
 
 
 def _is_plain(key: object) -> bool:
@@ -220,7 +232,8 @@ def _ganspace(tree: Mapping[Any, Any], comp: str, std: str, name: str, generator
     scales = _values(deviations).reshape(-1, 1, 1)
     if std == "lat_stdev" and shape[0] > 1 and bool((scales == 1).all()):
         raise DirectionError("its components are of Z, as their standard deviations are all 1; make them with use_w")
-    return [_Published(f"pc{index}", vector) for index, vector in enumerate(vectors * scales)]
+    unit = "one standard deviation of the component"
+    return [_Published(f"pc{index}", vector, unit=unit) for index, vector in enumerate(vectors * scales)]
 
 
 def _exported(
@@ -232,7 +245,7 @@ def _exported(
     title = tree.get("name")
     reach = min(reach, MAX_AMOUNT) or _RANGE[1]
     rows = _rows(component, generator) * scale
-    return _Published(_word(title) if isinstance(title, str) else name, rows, layers, (-reach, reach))
+    return _Published(word_of(title) if isinstance(title, str) else name, rows, layers, (-reach, reach))
 
 
 def _number(value: object, otherwise: float) -> float:
@@ -241,17 +254,14 @@ def _number(value: object, otherwise: float) -> float:
 
 
 def _rows(stored: StoredTensor, generator: Generator | None) -> Tensor:
-    """The vectors of one direction (layers, w_dim), whatever way they lie in an array."""
+    """The vectors of one direction (layers, w_dim), or (channels,) of S, whatever way they lie in an array."""
     shape = stored.shape
     while len(shape) > 1 and shape[0] == 1:
         shape = shape[1:]
     if not shape or 0 in shape:
         raise DirectionError(f"an array of shape {stored.shape} is no direction")
-    if shape[0] in _STYLE_CHANNELS and (not generator or generator.w_dim != shape[0]):
-        raise DirectionError(
-            f"an array of shape {stored.shape} looks like one of StyleSpace (S), whose channels add up to {shape[0]}; "
-            "directions in S are not supported, those in W and W+ are"
-        )
+    if is_in_s(shape, generator):
+        return whole_styles(_values(stored).flatten(), layouts_of(generator))
     if len(shape) == 1:
         layers = _layers_of_flat(shape[0], generator)
         shape = (layers, shape[0] // layers)
@@ -293,51 +303,54 @@ def _values(stored: StoredTensor) -> Tensor:
     return values
 
 
-def _style_channels() -> frozenset[int]:
-    """How many channels S has, with and without those of the toRGB layers (Wu et al. 2021, "StyleSpace Analysis").
-
-    A layer's styles scale its input, so the first of each resolution has the channels of the resolution below.
-    """
-    totals = set()
-    for base in (16384, 32768):
-        channels = [min(512, base // side) for side in (4, 8, 16, 32, 64, 128, 256, 512, 1024)]
-        for count in range(7, len(channels) + 1):
-            used = channels[:count]
-            convolutions = sum(used) + sum(used[:-1])
-            totals |= {convolutions, convolutions + sum(used)}
-    return frozenset(totals)
-
-
-_STYLE_CHANNELS = _style_channels()
+def _styles(parts: Sequence[Any], generator: Generator | None) -> Tensor:
+    """A list of the style vectors of each layer, as StyleSpace and StyleCLIP write them, to (channels,)."""
+    flat = [part for part in parts if isinstance(part, StoredTensor) and math.prod(part.shape) == max(part.shape)]
+    if len(flat) != len(parts):
+        raise DirectionError(
+            f"this is a list of {len(parts)} things, not one style vector of StyleSpace (S) for each layer; no "
+            "direction was found in it"
+        )
+    sizes = tuple(math.prod(part.shape) for part in flat)
+    fitting = [one for one in layouts_of(generator) if sizes in (one, without_colours(one))]
+    if not fitting:
+        raise DirectionError(
+            f"this is a list of {len(parts)} style vectors of StyleSpace (S), but their sizes are not those of "
+            f"{'this generator' if generator else 'any StyleGAN2 that is known'}"
+        )
+    return whole_styles(torch.cat([_values(part).flatten() for part in flat]), fitting)
 
 
 def _fit(published: Sequence[_Published], generator: Generator | None) -> tuple[list[Direction], list[str]]:
     """Bring directions to the layers of the generator, and say what was lost."""
     names = [one.name for one in published]
+    in_w = [one for one in published if one.rows.ndim == 2]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DirectionError(f"two directions are called {twice!r}; rename one")
-    widths = {one.rows.shape[1] for one in published}
-    counts = {len(one.rows) for one in published} - {1}
+    widths = {one.rows.shape[1] for one in in_w}
+    counts = {len(one.rows) for one in in_w} - {1}
     if len(widths) > 1 or (generator is None and len(counts) > 1):
         raise DirectionError("its directions are of different shapes, so not all of one generator; load them apart")
     layers = generator.num_ws if generator else max(counts, default=1)
-    fitted = [_fit_one(one, layers, generator is None) for one in published]
+    fitted = [_fit_one(one, layers, generator) for one in published]
     return [direction for direction, _ in fitted], [note for _, note in fitted if note]
 
 
-def _fit_one(one: _Published, layers: int, guessed: bool) -> tuple[Direction, str]:
+def _fit_one(one: _Published, layers: int, generator: Generator | None) -> tuple[Direction, str]:
+    low, high = one.words or _words(one.name)
+    if one.rows.ndim == 1:
+        return _in_styles(one, generator, low, high), ""
     vector, note = _to_layers(one, layers)
     used = one.layers
     if used is not None:
-        if guessed and layers < used[1]:
+        if generator is None and layers < used[1]:
             raise DirectionError(f"{one.name!r} acts on the layers {used[0]} to {used[1] - 1} only; give the generator")
         vector = vector.clone()
         vector[: used[0]] = 0
         vector[used[1] :] = 0
         used = (min(used[0], layers), min(used[1], layers))
     acting = vector.any(dim=1).nonzero().flatten().tolist()
-    low, high = one.words or _words(one.name)
     return Direction(
         name=one.name,
         vector=vector,
@@ -345,7 +358,22 @@ def _fit_one(one: _Published, layers: int, guessed: bool) -> tuple[Direction, st
         range=one.range or _range(one),
         low=low,
         high=high,
+        unit=one.unit,
+        note=one.note,
     ), note
+
+
+def _in_styles(one: _Published, generator: Generator | None, low: str, high: str) -> Direction:
+    """A direction in S, after a check that its channels are those of the generator."""
+    count = len(one.rows)
+    layout = next((sizes for sizes in layouts_of(generator) if sum(sizes) == count), None)
+    if layout is None:
+        raise DirectionError(
+            f"{one.name!r} has {count} channels of S, and this generator has others: it was made for another generator"
+        )
+    acting = [index for index, part in enumerate(torch.split(one.rows, list(layout))) if bool(part.any())]
+    used = (acting[0], acting[-1] + 1) if acting else (0, len(layout))
+    return Direction(one.name, one.rows, used, one.range or _RANGE, low, high, "s", one.unit, one.note)
 
 
 def _to_layers(one: _Published, layers: int) -> tuple[Tensor, str]:

@@ -14,6 +14,10 @@ Noise = Literal["constant", "random", "none"]
 class Generator(Protocol):
     """A style-based image generator: z -> ws -> images."""
 
+    def __hash__(self) -> int:
+        """By identity, so that what is made of a generator can be kept beside it."""
+        ...
+
     @property
     def resolution(self) -> int:
         """Side of the images in pixels."""
