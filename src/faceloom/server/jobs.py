@@ -1,0 +1,83 @@
+"""Long work beside the projects: one piece at a time, followed by its id."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, Literal
+
+from faceloom.server.refusals import Refusal, not_found, refusal_of
+from faceloom.server.schemas import Job
+from faceloom.server.store import new_id
+
+Kind = Literal["discover", "style", "model"]
+_MOST_KEPT, _MOST_WAITING = 20, 4
+
+
+@dataclass(eq=False)
+class Running:
+    """A job as it is being done.
+
+    Attributes:
+        job: what the page is told.
+        kept: what the job found, for later questions about it.
+    """
+
+    job: Job
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def tell(self, done: int, total: int, message: str = "") -> None:
+        """It is so far."""
+        self.job = self.job.model_copy(update={"done": done, "total": total, "message": message or self.job.message})
+
+
+_Work = Callable[[Running], dict[str, Any]]
+
+
+class Jobs:
+    """The jobs of this start of the studio; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, Running] = OrderedDict()
+        self._waiting: SimpleQueue[tuple[Running, _Work]] = SimpleQueue()
+        # A daemon: a download that hangs must not keep the studio from ending.
+        threading.Thread(target=self._serve, name="faceloom-jobs", daemon=True).start()
+
+    def start(self, kind: Kind, work: _Work) -> Job:
+        """Queue work that returns the job's result; raises Refusal 429 if too much waits."""
+        running = Running(Job(id=new_id(), kind=kind, state="queued", done=0, total=0, message=""))
+        with self._lock:
+            if sum(one.job.state in ("queued", "running") for one in self._known.values()) >= _MOST_WAITING:
+                raise Refusal(429, "busy", "the studio has enough to do; wait until something is done")
+            self._known[running.job.id] = running
+            finished = [name for name, one in self._known.items() if one.job.state in ("done", "failed")]
+            for name in finished[: max(0, len(self._known) - _MOST_KEPT)]:
+                del self._known[name]
+        job = running.job
+        self._waiting.put((running, work))
+        return job
+
+    def get(self, job: str) -> Running:
+        """A job; raises Refusal 404."""
+        with self._lock:
+            if job not in self._known:
+                raise not_found("job")
+            return self._known[job]
+
+    def _serve(self) -> None:
+        while True:
+            self._run(*self._waiting.get())
+
+    def _run(self, running: Running, work: _Work) -> None:
+        running.job = running.job.model_copy(update={"state": "running"})
+        try:
+            result = work(running)
+        except Exception as error:
+            update: dict[str, Any] = {"state": "failed", "message": refusal_of(error).message}
+        else:
+            update = {"state": "done", "result": result, "done": running.job.total, "message": ""}
+        running.job = running.job.model_copy(update=update)

@@ -1,0 +1,172 @@
+"""The studio: everything behind the routes, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+import faceloom
+from faceloom.checkpoints.installed import find
+from faceloom.errors import UsageError
+from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.imaging.photos import MAX_PIXELS
+from faceloom.model import DEFAULT, Model, load_model
+from faceloom.server.catalog import describe_directions, list_presets, list_twins
+from faceloom.server.engine import Engine, Priority
+from faceloom.server.exports import Exports
+from faceloom.server.live import Hub, Live
+from faceloom.server.opening import Openings
+from faceloom.server.photos import Photos
+from faceloom.server.pictures import Pictures
+from faceloom.server.projects import Projects
+from faceloom.server.samples import Samples
+from faceloom.server.schemas import Features, Formats, Limits, ModelInfo, Status
+from faceloom.server.store import Store
+from faceloom.server.uploads import Uploads
+from faceloom.server.workshop import Workshop
+
+logger = logging.getLogger("faceloom.server")
+
+UPLOAD_BYTES = 100_000_000
+OPEN_BYTES = 512 * 2**20
+CHECKPOINT_BYTES = 4 * 2**30
+_KEEP_UNUSED = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class StudioSettings:
+    """How a studio is run.
+
+    Attributes:
+        data: the folder of its projects.
+        model: id or folder of the model; the one that was last used where None.
+        upload_bytes: largest file taken.
+        pixels: largest photo decoded.
+        open_bytes: of memory for open projects.
+        threads: cores for PyTorch; None for all.
+    """
+
+    data: Path
+    model: str | None = None
+    upload_bytes: int = UPLOAD_BYTES
+    pixels: int = MAX_PIXELS
+    open_bytes: int = OPEN_BYTES
+    threads: int | None = None
+
+
+class Studio:
+    """One person's studio.
+
+    Raises:
+        UsageError: the data folder cannot be used, or another studio uses it.
+    """
+
+    def __init__(self, settings: StudioSettings) -> None:
+        self.settings = settings
+        folders = {name: settings.data / name for name in ("photos", "projects", "incoming", "outgoing")}
+        try:
+            settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people edit is theirs alone
+            for folder in folders.values():
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot use the folder {str(settings.data)!r} ({error.strerror}); give another with --data"
+            ) from error
+        self.store = Store(settings.data / "studio.sqlite")
+        self.samples, self.hub = Samples(), Hub()
+        self.engine = Engine(settings.threads)
+        self.uploads = Uploads(folders["incoming"], settings.upload_bytes)
+        self.photos = Photos(folders["photos"], self.store, self.engine, self.uploads, self.samples, settings.pixels)
+        self.openings = Openings(folders["projects"], self.store, self.photos, settings.open_bytes)
+        self.projects = Projects(
+            folders["projects"], self.store, self.engine, self.photos, self.openings, self.hub, self._first_model()
+        )
+        self.pictures = Pictures(folders["projects"], self.store, self.engine, self.photos, self.openings)
+        self.exports = Exports(folders["outgoing"], self.store, self.engine, self.openings)
+        self.live = Live(self.store, self.engine, self.openings, self.hub)
+        self.workshop = Workshop(
+            settings.data / "workshop",
+            self.engine,
+            self.uploads,
+            Uploads(settings.data / "incoming-models", CHECKPOINT_BYTES),
+            self.model,
+            self._switch,
+            self._refresh,
+        )
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the engine, and load the model on it."""
+        self.hub.start(loop)
+        self._sweep()
+        self.engine.start()
+        self.engine.submit(lambda: load_model(self.projects.model), Priority.PREVIEW)
+
+    def stop(self) -> None:
+        """End what is being done; an inversion is said to have been interrupted at the next start."""
+        self.workshop.stop()
+        self.engine.stop()
+        self.store.close()
+
+    def status(self) -> Status:
+        """Everything the page needs to draw itself; waits for the model."""
+        model = self.model()
+        return Status(
+            version=faceloom.__version__,
+            device=str(model.generator.w_mean.device),
+            model=ModelInfo(
+                id=model.id, resolution=model.generator.resolution, fingerprint=model.generator.fingerprint
+            ),
+            directions=describe_directions(model),
+            twins=list_twins(model),
+            presets=list_presets(model),
+            limits=Limits(upload_bytes=self.settings.upload_bytes, pixels=self.settings.pixels),
+            formats=Formats(heic=find_spec("pillow_heif") is not None),
+            features=Features(
+                discover=True,
+                styles=isinstance(model.generator, StyleGAN2),
+                models=True,
+                avatar=True,
+                mp4=find_spec("av") is not None,
+                sticker=True,
+                provenance=find_spec("faceloom.provenance") is not None,
+            ),
+        )
+
+    def model(self) -> Model:
+        """The model for new projects; may be called from any thread but the engine's."""
+        return self.engine.submit(lambda: load_model(self.projects.model), Priority.PREVIEW).result()
+
+    def _first_model(self) -> str:
+        chosen = self.settings.model or self.store.choice("model") or DEFAULT
+        if self.settings.model is None and chosen != DEFAULT and find(chosen) is None:
+            logger.warning("the model %r, used last, is no longer here; the studio starts with its own", chosen)
+            return DEFAULT
+        return chosen
+
+    def _switch(self, model: str) -> None:
+        self.engine.submit(lambda: load_model(model), Priority.PREVIEW).result()
+        self.projects.model = model
+        self.store.choose("model", model)
+
+    def _refresh(self) -> None:
+        """Read the model anew; every open project has the old one's directions."""
+
+        def work() -> None:
+            load_model.cache_clear()
+            self.openings.close_all()
+
+        self.engine.submit(work, Priority.PREVIEW).result()
+
+    def _sweep(self) -> None:
+        """Remove what nobody will ask for again: photos never used, and files that a crash left without a row."""
+        before = datetime.now(UTC) - _KEEP_UNUSED
+        self.store.forget_photos(before.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        for name, known in (("photos", self.store.photo_ids()), ("projects", self.store.project_ids())):
+            for folder in (self.settings.data / name).iterdir():
+                if folder.name not in known:
+                    shutil.rmtree(folder, ignore_errors=True)

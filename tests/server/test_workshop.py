@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from faceloom.checkpoints import native
+from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from faceloom.model import load_model
+from faceloom.server.jobs import Jobs, Running
+from faceloom.server.refusals import Refusal
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Answer
+    from tests.server.conftest import Running as Server
+
+NOBODY = "0" * 16
+
+
+@pytest.fixture(autouse=True)
+def _own_models() -> Iterator[None]:
+    """The folder of data is another one in each test."""
+    load_model.cache_clear()
+    yield
+    load_model.cache_clear()
+
+
+def _finished(server: Server, answer: Any) -> Answer:
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["state"] == "queued"
+
+    def look() -> Answer | None:
+        found: Answer = server.client.get(f"/api/jobs/{answer.json()['id']}").json()
+        return found if found["state"] in ("done", "failed") else None
+
+    return server.until(look)
+
+
+def test_a_direction_is_found_seen_named_used_and_forgotten(server: Server, ready: str) -> None:
+    client = server.client
+    job = _finished(server, client.post("/api/discover", json={"count": 3}))
+    assert job["state"] == "done", job["message"]
+    assert job["result"]["count"] == 3
+    path = f"/api/jobs/{job['id']}"
+    pictures = [client.get(f"{path}/picture/{number}") for number in range(3)]
+    assert all(picture.headers["content-type"] == "image/jpeg" for picture in pictures)
+    width, height = Image.open(io.BytesIO(pictures[0].content)).size
+    assert width == 7 * height
+    assert len({picture.content for picture in pictures}) == 3
+    server.assert_refused(client.get(f"{path}/picture/3"), 404, "not_found")
+
+    for index, name in ((1, "hair-volume"), (2, "other")):
+        status = client.post(f"{path}/name", json={"index": index, "name": name}).json()
+        assert name in [one["name"] for one in status["directions"]]
+    body = {"recipe": {}, "direction": "hair-volume", "cells": 3, "size": 32}
+    assert client.post(f"/api/projects/{ready}/strip", json=body).status_code == 200
+    server.assert_refused(client.post(f"{path}/name", json={"index": 0, "name": "age"}), 422, "bad_direction")
+    server.assert_refused(client.post(f"{path}/name", json={"index": 9, "name": "x"}), 404, "not_found")
+    status = client.delete("/api/directions/hair-volume").json()
+    names = [one["name"] for one in status["directions"]]
+    assert "hair-volume" not in names
+    assert "other" in names
+    server.assert_refused(client.delete("/api/directions/hair-volume"), 422, "invalid")
+    client.delete("/api/directions/other")
+
+
+def test_jobs_that_are_not_there(server: Server) -> None:
+    server.assert_refused(server.client.post("/api/discover", json={"count": 0}), 422, "invalid")
+    server.assert_refused(server.client.get(f"/api/jobs/{NOBODY}"), 404, "not_found")
+    server.assert_refused(server.client.get(f"/api/jobs/{NOBODY}/picture/0"), 404, "not_found")
+    server.assert_refused(
+        server.client.post(f"/api/jobs/{NOBODY}/name", json={"index": 0, "name": "x"}), 404, "not_found"
+    )
+
+
+def test_models_are_listed_with_size_and_licence(server: Server) -> None:
+    models = server.client.get("/api/models").json()
+    assert models[0]["id"] == "default"
+    assert (models[0]["installed"], models[0]["current"]) == (True, True)
+    assert len(models) > 1
+    assert all(one["licence"] and one["title"] for one in models)
+    other = next(one["id"] for one in models if not one["installed"])
+    server.assert_refused(server.client.post(f"/api/models/{other}/use"), 409, "not_installed")
+    server.assert_refused(server.client.post("/api/models/nobody/use"), 404, "not_found")
+    server.assert_refused(server.client.post("/api/models/nobody/get"), 422, "invalid")
+    assert server.client.post("/api/models/..%2f..%2fx/use").status_code in (404, 405)
+
+
+def test_a_model_is_imported_and_switched_to(server: Server, tmp_path: Path) -> None:
+    config = StyleGAN2Config(resolution=16, z_dim=8, w_dim=8, mapping_layers=2, channels=(8, 8, 8))
+    native.save_generator(tmp_path / "tiny.safetensors", StyleGAN2(config))
+    content = (tmp_path / "tiny.safetensors").read_bytes()
+    job = _finished(
+        server, server.client.post("/api/models/import", content=content, headers={"X-File-Name": "Tiny 1.safetensors"})
+    )
+    assert job["state"] == "done", job["message"]
+    name = job["result"]["id"]
+    assert name == "tiny-1"
+    status = server.client.post(f"/api/models/{name}/use").json()
+    assert (status["model"]["id"], status["model"]["resolution"]) == (name, 16)
+    listed = {one["id"]: one["current"] for one in server.client.get("/api/models").json()}
+    assert listed[name]
+    assert server.client.post("/api/models/default/use").json()["model"]["id"] == "default"
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", b"\x80\x04cos\nsystem\n(S'true'\ntR."])
+def test_what_is_no_model_fails_in_one_line(server: Server, content: bytes) -> None:
+    headers = {"X-File-Name": "..%2Fevil.pkl"}
+    job = _finished(server, server.client.post("/api/models/import", content=content, headers=headers))
+    assert job["state"] == "failed"
+    assert job["message"]
+    assert "\n" not in job["message"]
+    assert not any(server.studio.workshop.folder.iterdir())
+
+
+def test_a_style_is_learnt_in_a_process_of_its_own(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop, commands = server.studio.workshop, []
+
+    def run(command: list[str]) -> tuple[int, str]:
+        commands.append(command)
+        picture = Path(command[command.index("learn") + 1])
+        assert picture.read_bytes() == b"a painting"
+        return (0, "") if len(commands) == 1 else (2, f"faceloom: no face found in {picture.name}: use another")
+
+    monkeypatch.setattr(workshop, "_run", run)
+    headers = {"X-Name": "Water%20colour"}
+    job = _finished(server, server.client.post("/api/styles", content=b"a painting", headers=headers))
+    assert job["result"] == {"twin": "water-colour", "title": "Water colour"}
+    assert commands[0][3:5] == ["domain", "learn"]
+    assert commands[0][6:] == ["--name", "water-colour", "--title", "Water colour", "--replace", "--model", "default"]
+    job = _finished(server, server.client.post("/api/styles", content=b"a painting", headers=headers))
+    assert (job["state"], job["message"]) == ("failed", "no face found in Water colour: use another")
+    server.assert_refused(server.client.post("/api/styles", content=b"x", headers={"X-Name": "%21"}), 422, "invalid")
+    server.assert_refused(server.client.post("/api/styles", content=b"x"), 422, "invalid")
+
+
+def test_the_process_that_learns_tells_its_last_line(server: Server) -> None:
+    script = "import sys; print('first', file=sys.stderr); sys.exit('last')"
+    assert server.studio.workshop._run([sys.executable, "-c", script]) == (1, "last")
+
+
+def test_jobs_are_bounded() -> None:
+    jobs, free = Jobs(), threading.Event()
+
+    def work(running: Running) -> dict[str, Any]:
+        free.wait(60)
+        running.tell(1, 2, "half")
+        return {"number": 7}
+
+    begun = [jobs.start("model", work) for _ in range(4)]
+    with pytest.raises(Refusal) as caught:
+        jobs.start("model", work)
+    assert caught.value.status == 429
+    free.set()
+    while jobs.get(begun[-1].id).job.state != "done":
+        time.sleep(0.01)
+    last = jobs.get(begun[-1].id).job
+    assert (last.result, last.done, last.total) == ({"number": 7}, 2, 2)
