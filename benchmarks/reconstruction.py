@@ -48,7 +48,7 @@ def main() -> None:
     for name in ("encoder", "hybrid"):
         inverter = make_inverter(name, model)
         started = time.monotonic()
-        codes = torch.cat([inverter.invert(one[None]) for one in images])
+        codes = torch.cat([inverter.invert(one[None]).codes for one in images])
         seconds = (time.monotonic() - started) / len(images)
         with torch.no_grad():
             drawn = model.generator.synthesize(codes).clamp(-1, 1)

@@ -3,27 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
+from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import UsageError
-from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.inversion.encoder import EncoderInverter
 from faceloom.inversion.hybrid import HybridInverter
 from faceloom.inversion.losses import PerceptualDistance, face_weight, pixel_distance
 from faceloom.inversion.protocol import Step
-
-CONFIG = StyleGAN2Config(16, (12, 12, 8), z_dim=8, w_dim=8, mapping_layers=2, mapping_gain=1.0)
-
-
-@pytest.fixture
-def generator() -> StyleGAN2:
-    torch.manual_seed(0)
-    return StyleGAN2(CONFIG).requires_grad_(False)
-
-
-@pytest.fixture
-def encoder() -> ResidualEncoder:
-    torch.manual_seed(1)
-    return ResidualEncoder(ResidualEncoderConfig(16, (8, 8, 8), 8, 6, features=16)).requires_grad_(False).eval()
 
 
 def targets(generator: StyleGAN2, count: int = 2) -> torch.Tensor:
@@ -34,8 +20,8 @@ def test_refinement_comes_nearer_than_the_encoder(generator: StyleGAN2, encoder:
     images = targets(generator)
     steps: list[Step] = []
     inverter = HybridInverter(generator, encoder, torch.ones(8), steps=80, closeness=0.0, perceptual=0.0, rate=0.2)
-    refined = inverter.invert(images, steps.append)
-    encoded = EncoderInverter(encoder).invert(images)
+    refined = inverter.invert(images, steps.append).codes
+    encoded = EncoderInverter(encoder).invert(images).codes
     assert refined.shape == encoded.shape == (2, 6, 8)
     near, far = (pixel_distance(generator.synthesize(ws), images) for ws in (refined, encoded))
     assert bool((near < 0.5 * far).all())
@@ -47,7 +33,10 @@ def test_closeness_holds_the_code(generator: StyleGAN2, encoder: ResidualEncoder
     images = targets(generator)
     start = encoder(images)
     moved = [
-        (HybridInverter(generator, encoder, torch.ones(8), closeness=closeness, perceptual=0.0).invert(images) - start)
+        (
+            HybridInverter(generator, encoder, torch.ones(8), closeness=closeness, perceptual=0.0).invert(images).codes
+            - start
+        )
         .norm()
         .item()
         for closeness in (0.0, 0.5, 50.0)
@@ -57,27 +46,27 @@ def test_closeness_holds_the_code(generator: StyleGAN2, encoder: ResidualEncoder
 
 def test_no_steps_is_the_encoder(generator: StyleGAN2, encoder: ResidualEncoder) -> None:
     images = targets(generator)
-    assert torch.equal(HybridInverter(generator, encoder, torch.ones(8), steps=0).invert(images), encoder(images))
+    assert torch.equal(HybridInverter(generator, encoder, torch.ones(8), steps=0).invert(images).codes, encoder(images))
     with pytest.raises(UsageError, match="negative"):
         HybridInverter(generator, encoder, torch.ones(8), steps=-1)
 
 
 def test_the_same_face_gives_the_same_code(generator: StyleGAN2, encoder: ResidualEncoder) -> None:
     images = targets(generator, 1)
-    first, second = (HybridInverter(generator, encoder, torch.ones(8), steps=5).invert(images) for _ in range(2))
+    first, second = (HybridInverter(generator, encoder, torch.ones(8), steps=5).invert(images).codes for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_a_batch_is_inverted_as_its_faces_alone(generator: StyleGAN2, encoder: ResidualEncoder) -> None:
+def test_hybrid_inverts_a_batch_as_its_faces_alone(generator: StyleGAN2, encoder: ResidualEncoder) -> None:
     images = targets(generator)
     inverter = HybridInverter(generator, encoder, torch.ones(8), steps=5)
-    together, alone = inverter.invert(images), torch.cat([inverter.invert(one[None]) for one in images])
+    together, alone = inverter.invert(images).codes, torch.cat([inverter.invert(one[None]).codes for one in images])
     assert torch.allclose(together, alone, atol=1e-3)
 
 
 def test_faces_of_any_size_are_brought_to_the_generators(generator: StyleGAN2, encoder: ResidualEncoder) -> None:
     large = torch.nn.functional.interpolate(targets(generator, 1), (40, 40))
-    assert HybridInverter(generator, encoder, torch.ones(8), steps=2).invert(large).shape == (1, 6, 8)
+    assert HybridInverter(generator, encoder, torch.ones(8), steps=2).invert(large).codes.shape == (1, 6, 8)
 
 
 def test_the_face_weighs_more_than_the_background() -> None:

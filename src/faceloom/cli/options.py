@@ -11,6 +11,8 @@ import click
 from faceloom.cli.progress import bar
 from faceloom.editor import Editor
 from faceloom.errors import UsageError
+from faceloom.inversion.dial import DEFAULT_FIDELITY
+from faceloom.inversion.methods import METHODS
 from faceloom.model import Model
 from faceloom.recipe import Edit
 
@@ -30,31 +32,44 @@ def face_options(command: _CommandT) -> _CommandT:
     """`--face`, `--all-faces` and how to invert."""
     command = click.option("--face", type=int, metavar="N", help="Which face, from 1, largest first.")(command)
     command = click.option("--all-faces", is_flag=True, help="Every face in the photo.")(command)
+    command = click.option(
+        "--fidelity",
+        type=click.FloatRange(0.0, 1.0),
+        help=f"0: edits work best, 1: most like the photo, slower.  [default: {DEFAULT_FIDELITY}; 0 above 256 px]",
+    )(command)
     return click.option(
         "--inversion",
-        type=click.Choice(["encoder", "hybrid"]),
-        default="hybrid",
-        show_default=True,
-        help="encoder: quick; hybrid: refined for a second or two, more alike.",
+        type=click.Choice(METHODS),
+        help="Use this method as it is in place of --fidelity.",
     )(command)
 
 
-def open_editor(photo: Path, model: Model, face: int | None, all_faces: bool, inversion: str) -> Editor:
+def open_editor(
+    photo: Path, model: Model, face: int | None, all_faces: bool, inversion: str | None, fidelity: float | None = None
+) -> Editor:
     """Open a photo as `face_options` want it, with a bar.
 
     Raises:
-        UsageError: if one face and all of them are asked for; else as `Editor.open`.
+        UsageError: if one face and all of them are asked for, or a method and a fidelity; else as `Editor.open`.
     """
     if face is not None and all_faces:
         raise UsageError("give either --face or --all-faces")
+    if inversion is not None and fidelity is not None:
+        raise UsageError("give either --fidelity or --inversion")
     with bar("Finding the face and its code") as update:
-        return Editor.open(
+        editor = Editor.open(
             photo,
             model=model,
             face="all" if all_faces else face,
             inverter=inversion,  # type: ignore[arg-type]  # click has checked it
+            fidelity=fidelity,
             progress=lambda step: update(step.number, step.total),
         )
+    for number, one in enumerate(editor.faces, start=1):
+        if one.likeness is not None and one.likeness.poor:
+            which = f"face {number}: " if len(editor.faces) > 1 else ""
+            click.echo(f"note: {which}{one.likeness}", err=True)
+    return editor
 
 
 def parse_edits(words: Sequence[str]) -> tuple[Edit, ...]:

@@ -1,4 +1,8 @@
-"""Inversion by one pass through an encoder."""
+"""Inversion by one pass through an encoder.
+
+Sources: Richardson et al. 2021, "Encoding in Style" (pSp); Tov et al. 2021, "Designing an Encoder for StyleGAN Image
+Manipulation" (e4e).
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,21 @@ import torch
 from torch import Tensor
 
 from faceloom.encoders.protocol import Encoder
-from faceloom.inversion.protocol import ProgressReport, Step
+from faceloom.inversion.protocol import Inversion, ProgressReport, Step
 
 
 class EncoderInverter:
-    """The encoder's code as it is: fast, editable, only roughly alike.
-
-    Source: Richardson et al. 2021, "Encoding in Style" (pSp); Tov et al. 2021 (e4e).
-    """
+    """The encoder's code as it is: fast, editable, only roughly alike."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
 
     @torch.no_grad()
-    def invert(self, images: Tensor, progress: ProgressReport | None = None) -> Tensor:
-        """Images (N, 3, H, W) to ws (N, num_ws, w_dim)."""
+    def invert(
+        self, images: Tensor, progress: ProgressReport | None = None, start: Inversion | None = None
+    ) -> Inversion:
+        """See `Inverter`; there is nothing to go on with, so that `start` changes nothing."""
         ws = self.encoder(images)
         if progress is not None:
             progress(Step(1, 1, float("nan")))
-        return ws
+        return Inversion(ws.detach(), steps=1)

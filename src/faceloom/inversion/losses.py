@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from faceloom.encoders.features import EfficientNetFeatures, squared_distances, unit_features
+
+Comparison = Callable[[Tensor], Tensor]
+"""Images (N, 3, S, S) to their distances from the originals that it was made for, (N,); differentiable."""
+
+
+class Loss(Protocol):
+    """A distance of pictures that inversion can minimise.
+
+    `PixelLoss` and `PerceptualDistance` are two, `WeightedSum` adds some up, and whoever has a network that tells
+    people apart writes a third: `faceloom.metrics.likeness.IdentityLoss` is an example.
+    """
+
+    def against(self, real: Tensor) -> Comparison:
+        """Prepare the originals, images (N, 3, S, S), once for many comparisons."""
+        ...
 
 
 @cache
@@ -28,6 +44,50 @@ def face_weight(size: int, background: float = 0.3) -> Tensor:
 def pixel_distance(fake: Tensor, real: Tensor) -> Tensor:
     """Face-weighted mean absolute difference of images (N, 3, S, S), for each image: (N,)."""
     return ((fake - real).abs() * face_weight(real.shape[-1]).to(real.device)).mean(dim=(1, 2, 3))
+
+
+class PixelLoss:
+    """Weighted mean absolute difference, plus a share of the squared one.
+
+    Args:
+        weight: (1 or N, 1, S, S) weights of pixels, of mean 1; `face_weight` where None.
+        squares: how much squared differences count beside absolute ones.
+    """
+
+    def __init__(self, weight: Tensor | None = None, squares: float = 0.0) -> None:
+        self.weight, self.squares = weight, squares
+
+    def against(self, real: Tensor) -> Comparison:
+        """See `Loss`."""
+        weight = (face_weight(real.shape[-1]) if self.weight is None else self.weight).to(real.device)
+
+        def compare(fake: Tensor) -> Tensor:
+            error = fake - real
+            cost = error.abs() if not self.squares else error.abs() + self.squares * error.square()
+            return (cost * weight).mean(dim=(1, 2, 3))
+
+        return compare
+
+
+class WeightedSum:
+    """A sum of losses; terms of weight 0 cost nothing.
+
+    Args:
+        terms: weight and loss of each.
+    """
+
+    def __init__(self, *terms: tuple[float, Loss]) -> None:
+        self.terms = [(weight, loss) for weight, loss in terms if weight]
+
+    def against(self, real: Tensor) -> Comparison:
+        """See `Loss`."""
+        bound = [(weight, loss.against(real)) for weight, loss in self.terms]
+        return lambda fake: torch.stack([weight * compare(fake) for weight, compare in bound]).sum(dim=0)
+
+
+def default_loss(perceptual: float = 0.25) -> WeightedSum:
+    """Face-weighted pixel distance, plus `perceptual` times the distance of frozen features."""
+    return WeightedSum((1.0, PixelLoss()), (perceptual, shared_features()) if perceptual else (0.0, PixelLoss()))
 
 
 class PerceptualDistance(nn.Module):
@@ -62,8 +122,19 @@ class PerceptualDistance(nn.Module):
         """Distance of each pair of images, (N,)."""
         return self.distance_to(self.targets(real), fake)
 
+    def against(self, real: Tensor) -> Comparison:
+        """See `Loss`."""
+        targets = self.targets(real)
+        return lambda fake: self.distance_to(targets, fake)
+
     def _resize(self, images: Tensor) -> Tensor:
         side = min(self.size, 2 * images.shape[-1])
         if images.shape[-1] == side:
             return images
         return functional.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+@cache
+def shared_features() -> PerceptualDistance:
+    """One network for all inverters: it is frozen, and 18 MB to read."""
+    return PerceptualDistance()

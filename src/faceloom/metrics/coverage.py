@@ -44,7 +44,7 @@ def precision_recall(generated: Tensor, real: Tensor, neighbours: int = 3) -> Co
     generated, real = generated.double(), real.double()
     across = torch.cdist(generated, real)
     inside_real = (across <= _radii(real, neighbours)).any(dim=1)
-    inside_generated = (across.T <= _radii(generated, neighbours)).any(dim=1)
+    inside_generated = (_radii(generated, neighbours) >= across.T).any(dim=1)
     return Coverage(float(inside_real.double().mean()), float(inside_generated.double().mean()))
 
 

@@ -214,6 +214,17 @@ class FaceRes(_NetJudge):
         vector: NDArray[np.float32] = (descriptor / descriptor.norm()).numpy()
         return vector
 
+    def describe(self, images: Tensor) -> Tensor:
+        """Describe who FFHQ-aligned faces are, with gradients, for a loss.
+
+        Args:
+            images: (N, 3, S, S), RGB in [-1, 1].
+
+        Returns:
+            (N, 1024), each in [0, 6]; the cosine of two is their likeness.
+        """
+        return self._run((self.framing.from_aligned(images) + 1) * 127.5).descriptor
+
     def _run(self, batch: Tensor) -> FaceResOutput:
         output: FaceResOutput = self._net((batch - self._mean).flip(1))
         return output

@@ -1,0 +1,1 @@
+"""Inversion methods compared: the same photos, the same generator, the same measures."""

@@ -1,0 +1,104 @@
+"""What is compared: methods as their papers have them, and places on the dial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from faceloom.errors import UsageError
+from faceloom.inversion.dial import DEFAULT_FIDELITY, inverter_at
+from faceloom.inversion.encoder import EncoderInverter
+from faceloom.inversion.hybrid import HybridInverter
+from faceloom.inversion.lowrank import LowRankTuner
+from faceloom.inversion.pivotal import PivotalTuner
+from faceloom.inversion.projector import Projector
+from faceloom.inversion.protocol import Inverter
+from faceloom.inversion.refinement import RefinedEncoderInverter
+from faceloom.inversion.regularized import RegularizedInverter
+from faceloom.inversion.wplus import WPlusInverter
+from faceloom.model import Model
+
+SETTINGS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""The places on the dial that are measured."""
+FULL, HALF, FEW = "all photos", "twice few", "few"
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A method in the comparison.
+
+    Attributes:
+        name: as given to `--methods`.
+        label: what it is, for the table.
+        make: builds it for a model.
+        share: on how many photos it runs: `FULL`, or `HALF` and `FEW` for methods that take long.
+    """
+
+    name: str
+    label: str
+    make: Callable[[Model], Inverter]
+    share: str = FULL
+
+    @property
+    def fidelity(self) -> float | None:
+        """The place on the dial; None for a method."""
+        return float(self.name.removeprefix("dial-")) if self.name.startswith("dial-") else None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is where the dial is unless it is turned."""
+        return self.fidelity == DEFAULT_FIDELITY
+
+
+def _dial(fidelity: float, share: str) -> Contender:
+    words = f"dial {fidelity:g}" + (" (the default)" if fidelity == DEFAULT_FIDELITY else "")
+    return Contender(
+        f"dial-{fidelity:g}", words, lambda m: inverter_at(fidelity, m.generator, m.encoder, m.spread), share
+    )
+
+
+CONTENDERS = (
+    Contender("encoder", "encoder alone", lambda m: EncoderInverter(m.require_encoder())),
+    Contender("refined", "encoder, asked 5 times", lambda m: RefinedEncoderInverter(m.generator, m.require_encoder())),
+    Contender(
+        "hybrid", "encoder, 60 steps in W+", lambda m: HybridInverter(m.generator, m.require_encoder(), m.spread), HALF
+    ),
+    Contender("w", "W and noise maps, 300 steps", lambda m: Projector(m.generator, steps=300), FEW),
+    Contender("w+", "W+, 400 steps", lambda m: WPlusInverter(m.generator, steps=400, rate=0.03), FEW),
+    Contender(
+        "gaussian",
+        "W+ held by W's covariance, 120 steps",
+        lambda m: RegularizedInverter(m.generator, coordinates="w", steps=120),
+        FEW,
+    ),
+    Contender("pn+", "W+ held in P_N, 120 steps", lambda m: RegularizedInverter(m.generator, steps=120), FEW),
+    Contender(
+        "pivotal",
+        "W, 300 steps, then pivotal tuning, 350",
+        lambda m: PivotalTuner(m.generator, Projector(m.generator, steps=300, noise=False)),
+        FEW,
+    ),
+    Contender(
+        "low-rank",
+        "hybrid, then low-rank tuning, 150",
+        lambda m: LowRankTuner(m.generator, HybridInverter(m.generator, m.require_encoder(), m.spread), steps=150),
+        FEW,
+    ),
+    *(_dial(fidelity, FULL if fidelity <= DEFAULT_FIDELITY else HALF) for fidelity in SETTINGS),
+)
+
+
+def choose_contenders(names: str | None) -> tuple[Contender, ...]:
+    """Those named in a list with commas; all where None.
+
+    Raises:
+        UsageError: if one is unknown.
+    """
+    if names is None:
+        return CONTENDERS
+    known = {one.name: one for one in CONTENDERS}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise UsageError(f"there is no method {', '.join(unknown) or 'given'}; choose from {', '.join(known)}")
+    return tuple(known[name] for name in wanted)

@@ -1,0 +1,131 @@
+"""Running the comparison: photos to aligned faces, each method over them, one line of JSON for each result."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from faceloom.comparison.contenders import FEW, FULL, Contender, choose_contenders
+from faceloom.comparison.measuring import Bench, read_records
+from faceloom.editor import CROP_SIZE
+from faceloom.errors import FaceError, PhotoError, UsageError
+from faceloom.faces.align import align
+from faceloom.faces.detect import choose, detect
+from faceloom.imaging.photos import open_photo
+from faceloom.model import load_model
+from faceloom.settings import keep_memory
+from faceloom.types import Crop
+
+Tell = Callable[[str], None]
+CONSISTENCY_PHOTOS = 3
+"""Latent editing consistency is measured on so many: it takes a second inversion."""
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared on what.
+
+    Attributes:
+        photos: in the order in which they are taken.
+        model: id or folder.
+        results: file of JSON lines, continued where it exists.
+        few: on how many photos the slow methods run.
+        threads: of PyTorch.
+    """
+
+    photos: tuple[Path, ...]
+    model: str
+    results: Path
+    few: int = 6
+    threads: int = 1
+
+    def share(self, contender: Contender) -> int:
+        """On how many photos a method runs."""
+        count = len(self.photos)
+        if contender.share == FULL:
+            return count
+        return min(count, self.few if contender.share == FEW else 2 * self.few)
+
+
+def choose_photos(folder: Path, limit: int | None) -> tuple[Path, ...]:
+    """The photos of a folder with a face in them, in an order that makes any first few of them a fair sample.
+
+    Args:
+        folder: of pictures.
+        limit: how many; all where None.
+
+    Raises:
+        UsageError: if there is no such folder, or no face in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {str(folder)!r}; name one with photos of faces")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    random.Random(0).shuffle(paths)
+    found: list[Path] = []
+    for path in paths:
+        if limit is not None and len(found) >= limit:
+            break
+        if next(iter(aligned([path])), None) is not None:
+            found.append(path)
+    if not found:
+        raise UsageError(f"no face was found in the photos of {str(folder)!r}; name a folder with photos of faces")
+    return tuple(found)
+
+
+def aligned(paths: Sequence[Path], size: int = CROP_SIZE) -> Iterable[tuple[str, Crop]]:
+    """The largest face of each photo, aligned; photos without one are left out."""
+    for path in paths:
+        try:
+            photo = open_photo(path)
+            yield path.name, align(photo, choose(detect(photo), None, photo), size)
+        except (FaceError, PhotoError):
+            continue
+
+
+def compare(plan: Plan, contenders: Sequence[Contender], tell: Tell, *, isolated: bool = True) -> None:
+    """Run what is not in the results yet.
+
+    Args:
+        plan: on what.
+        contenders: what to compare.
+        tell: is told in a line what is done.
+        isolated: run each method in a process of its own, so that memory can be told apart.
+    """
+    fingerprint = load_model(plan.model).generator.fingerprint
+    done = {(record.photo, record.method) for record in read_records(plan.results, fingerprint)}
+    plan.results.parent.mkdir(parents=True, exist_ok=True)
+    for contender in contenders:
+        wanted = [path for path in plan.photos[: plan.share(contender)] if (path.name, contender.name) not in done]
+        if not wanted:
+            tell(f"{contender.name}: done before")
+            continue
+        tell(f"{contender.name}: {len(wanted)} photos")
+        if not isolated:
+            run_one(plan, contender.name, wanted)
+            continue
+        process = multiprocessing.get_context("spawn").Process(target=run_one, args=(plan, contender.name, wanted))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise UsageError(f"the method {contender.name} ended with {process.exitcode}; what it said stands above")
+
+
+def run_one(plan: Plan, name: str, photos: Sequence[Path]) -> None:
+    """Run one method over photos, and add what came of it to the results line by line."""
+    torch.set_num_threads(plan.threads)
+    keep_memory()
+    model = load_model(plan.model)
+    (contender,) = choose_contenders(name)
+    inverter, bench = contender.make(model), Bench(model)
+    few = {path.name for path in plan.photos[:CONSISTENCY_PHOTOS]}
+    with plan.results.open("a", encoding="utf-8") as file:
+        for photo, crop in aligned(photos):
+            record = bench.measure(photo, name, crop, inverter, consistency=photo in few)
+            file.write(record.to_json(model.generator.fingerprint) + "\n")
+            file.flush()

@@ -1,0 +1,133 @@
+"""Inversion by tuning the generator around a code.
+
+Source: Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images", section 3 (equations 2 to 6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from faceloom.errors import UsageError
+from faceloom.generators.protocol import Generator
+from faceloom.inversion.descent import Schedule, descend
+from faceloom.inversion.losses import Loss, default_loss
+from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, fitted
+from faceloom.inversion.tuning import Tuning, biases, changed, filters, put, sharing_copy
+from faceloom.inversion.wspace import WSpace, measure_w
+
+
+class PivotalTuner:
+    """A code by another method, the pivot, then the generator's own weights, one copy for each face.
+
+    Locality: near the pivot, at codes on the way to random ones, the tuned generator must go on drawing what the
+    untuned one does (equations 4 and 5), so that edits keep their meaning. That is asked for in every `interval`-th
+    step, as often as it pays (lazy regularisation: Karras et al. 2020, appendix B).
+
+    Args:
+        generator: draws the codes; its weights are left alone.
+        pivot: the method that gives the codes; the paper takes W's (`Projector`).
+        steps: at most; the paper takes 350.
+        rate: Adam's step; the paper's.
+        locality: weight of the locality term; 0 for none. The paper's is 0.1, on one sample a step.
+        reach: how far from the pivot locality is asked for, in deviations of W (the paper's alpha).
+        interval: in every which step.
+        loss: of the pictures.
+        seed: of the samples.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        pivot: Inverter,
+        *,
+        steps: int = 350,
+        rate: float = 3e-4,
+        locality: float = 0.1,
+        reach: float = 1.0,
+        interval: int = 4,
+        loss: Loss | None = None,
+        seed: int = 0,
+    ) -> None:
+        if interval < 1:
+            raise UsageError(f"locality is asked for in every step or more rarely, not every {interval}th")
+        self.generator, self.pivot, self.locality, self.reach = generator, pivot, locality, reach
+        self.interval, self.seed = interval, seed
+        self.schedule = Schedule(steps, rate, warm=0.0, cool=0.0, betas=(0.9, 0.999))
+        self.loss = default_loss() if loss is None else loss
+
+    def invert(
+        self, images: Tensor, progress: ProgressReport | None = None, start: Inversion | None = None
+    ) -> Inversion:
+        """See `Inverter`. With `start`, its codes are the pivots; where it has tunings, they are tuned further."""
+        steps, count = self.schedule.steps, len(images)
+        first = self.pivot.invert(images, _scaled(progress, count * steps)) if start is None else start
+        before, tunings = first.steps, []
+        images = fitted(images, self.generator)
+        for index, (image, ws) in enumerate(zip(images, first.codes, strict=True)):
+            done = before + index * steps
+            report = _scaled(progress, (count - 1 - index) * steps)
+            tuning = first.tunings[index] if start is not None and first.tunings else None
+            tunings.append(self._tune(image[None], ws[None], tuning, report, done))
+        taken = max((number for _, number in tunings), default=0)
+        return Inversion(first.codes, tuple(one for one, _ in tunings), before + taken)
+
+    def _tune(
+        self, image: Tensor, pivot: Tensor, tuning: Tuning | None, progress: ProgressReport | None, done: int
+    ) -> tuple[Tuning, int]:
+        """Tune for one face: image (1, 3, R, R), pivot (1, num_ws, w_dim)."""
+        module = sharing_copy(self.generator)
+        originals = {**filters(module), **biases(module)}
+        compare, space = self.loss.against(image), measure_w(self.generator)
+        variables = self._variables(originals)
+        for name, value in (tuning.tensors if tuning is not None else {}).items():
+            if name not in variables or variables[name].shape != value.shape:
+                raise UsageError("this tuning was made by another method or rank; tune from its codes instead")
+            variables[name] = value.float().clone()
+        random = torch.Generator("cpu").manual_seed(self.seed)
+
+        def draw(ws: Tensor) -> Tensor:
+            for name, tensor in changed(originals, variables).items():
+                put(module, name, tensor)
+            picture: Tensor = module.synthesize(ws)  # type: ignore[operator]
+            return picture
+
+        def losses(number: int) -> tuple[Tensor, Tensor]:
+            if not self.locality or number % self.interval:
+                distance = compare(draw(pivot))
+                return distance, distance
+            near = self._nearby(pivot, space, random)
+            with torch.no_grad():
+                wanted = self.generator.synthesize(near)
+            both = draw(torch.cat([pivot, near]))
+            distance = compare(both[:1])
+            drift = self.loss.against(wanted)(both[1:])
+            return distance + self.locality * self.interval * drift, distance
+
+        def picture() -> Tensor:
+            with torch.no_grad():
+                return draw(pivot)
+
+        leaves = list(variables.values())
+        found, taken = descend(leaves, losses, 1, self.schedule, progress=progress, picture=picture, done=done)
+        tensors = {name: value.to("cpu") for name, value in zip(variables, found, strict=True)}
+        return Tuning(tensors, self.generator.fingerprint), taken
+
+    def _variables(self, originals: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is tuned, at its start: here, a change of every filter and bias."""
+        return {name: torch.zeros_like(tensor) for name, tensor in originals.items()}
+
+    def _nearby(self, pivot: Tensor, space: WSpace, random: torch.Generator) -> Tensor:
+        """A code at `reach` from the pivot (1, num_ws, w_dim), on the way to one of the mapping network's."""
+        other = space.w.color(torch.randn(1, 1, pivot.shape[2], generator=random).to(pivot.device))
+        way = other - pivot
+        return pivot + way * (self.reach * space.deviation / way.square().sum(dim=2, keepdim=True).sqrt())
+
+
+def _scaled(progress: ProgressReport | None, more: int) -> ProgressReport | None:
+    """Reports of a part of the work, told as parts of all of it."""
+    if progress is None:
+        return None
+    return lambda step: progress(replace(step, total=step.total + more))

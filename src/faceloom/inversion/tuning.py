@@ -1,0 +1,148 @@
+"""A small change of a generator's weights that belongs to one face, as data.
+
+It is what pivotal tuning leaves behind: dense changes of some tensors, and low-rank ones of others. Applying it makes
+another generator that shares every other weight with the first, which stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from torch import Tensor, nn
+
+from faceloom.errors import CheckpointError, UsageError
+from faceloom.generators.protocol import Generator
+
+_GeneratorT = TypeVar("_GeneratorT", bound=Generator)
+LEFT, RIGHT = ".left", ".right"
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What to add to a generator's weights.
+
+    Attributes:
+        tensors: by the name of the generator's tensor that they change: either NAME, the change itself, or NAME.left
+            (O, R) and NAME.right (R, everything else), whose product is the change (Hu et al. 2021, "LoRA"). Plain
+            tensors, so that a safetensors file holds a tuning as it is.
+        fingerprint: of the generator that it belongs to.
+    """
+
+    tensors: Mapping[str, Tensor]
+    fingerprint: str
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes as it is in memory; half of it when stored as `half`."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+
+    def half(self) -> Tuning:
+        """The same in 16 bits, for storing."""
+        return Tuning({name: tensor.half() for name, tensor in self.tensors.items()}, self.fingerprint)
+
+
+def changed(state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of `state` that a tuning changes, as they become, by name; differentiable.
+
+    Args:
+        state: the generator's tensors by name.
+        tensors: the tuning's; see `Tuning`.
+
+    Raises:
+        CheckpointError: if a tensor has another shape than the generator's, or does not exist there.
+    """
+    found: dict[str, Tensor] = {}
+    try:
+        for name, tensor in tensors.items():
+            if name.endswith(RIGHT):
+                continue
+            base = name.removesuffix(LEFT)
+            change = tensor.float() @ tensors[base + RIGHT].float() if name.endswith(LEFT) else tensor.float()
+            if change.numel() != state[base].numel():
+                raise CheckpointError(f"the tuning of {base} has the shape {tuple(change.shape)}; it is damaged")
+            found[base] = state[base] + change.reshape(state[base].shape).to(state[base].device)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"the tuning does not fit this generator ({error}); use the one it came from") from error
+    return found
+
+
+def tuned(generator: _GeneratorT, tuning: Tuning) -> _GeneratorT:
+    """A generator with the tuning applied; it shares the other weights with `generator`, which is left alone.
+
+    Raises:
+        UsageError: if the tuning was made for another generator.
+        CheckpointError: if it is damaged.
+    """
+    if tuning.fingerprint != generator.fingerprint:
+        raise UsageError(
+            f"this tuning was made for the generator {tuning.fingerprint}, not {generator.fingerprint}; "
+            "open it with the model it was made with"
+        )
+    module = sharing_copy(generator)
+    for name, tensor in changed(_tensors(module), tuning.tensors).items():
+        put(module, name, tensor.detach())
+    return cast(_GeneratorT, module)
+
+
+def sharing_copy(generator: Generator) -> nn.Module:
+    """A copy of the module's structure whose tensors share memory with the original's and ask for no gradients.
+
+    Raises:
+        UsageError: if the generator is no PyTorch module.
+    """
+    if not isinstance(generator, nn.Module):
+        raise UsageError(f"only a generator that is a PyTorch module can be tuned, not {type(generator).__name__}")
+    memo: dict[int, Any] = {}
+    for parameter in generator.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    for buffer in generator.buffers():
+        memo[id(buffer)] = buffer.detach()
+    module = copy.deepcopy(generator, memo)
+    module.__dict__.pop("fingerprint", None)  # its weights will be others
+    return module
+
+
+def put(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put a tensor, which may be computed and carry gradients, in the place of a parameter or buffer."""
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    if leaf in owner._parameters:
+        del owner._parameters[leaf]
+        owner.register_buffer(leaf, tensor)
+    else:
+        setattr(owner, leaf, tensor)
+
+
+def filters(generator: nn.Module) -> dict[str, Tensor]:
+    """The filters (O, I, K, K) of the convolutions that draw, by name, without gradients."""
+    return {
+        name: tensor.detach()
+        for name, tensor in generator.named_parameters()
+        if tensor.ndim == 4 and name.endswith("weight") and tensor.shape[2] * tensor.shape[0] > 1
+    }
+
+
+def biases(generator: nn.Module) -> dict[str, Tensor]:
+    """The biases (O,) of those convolutions, by name, without gradients."""
+    state = _tensors(generator)
+    names = [name.removesuffix("weight") + "bias" for name in filters(generator)]
+    return {name: state[name].detach() for name in names if name in state}
+
+
+def noise_maps(generator: nn.Module) -> dict[str, Tensor]:
+    """The stored noise maps (H, W) that the generator adds to its features, by name; none in StyleGAN3."""
+    return {name: buffer for name, buffer in generator.named_buffers() if name.endswith(".noise") and buffer.ndim == 2}
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+@functools.lru_cache(maxsize=8)
+def recalled(generator: _GeneratorT, tuning: Tuning) -> _GeneratorT:
+    """`tuned`, remembered for the last few faces: for whoever draws the same face many times."""
+    return tuned(generator, tuning)
