@@ -48,6 +48,8 @@ class Recipe:
         model: id of the model that the directions belong to.
         twin: name of the twin generator that draws the face, such as "toon"; "" for the generator itself.
         degree: how far towards the twin, from 0 (not at all) to 1.
+        balance: change each attribute by what its own edit asks for, taking back what the others add to it; an edit
+            of amount 0 then keeps its attribute. Otherwise edits simply add up.
     """
 
     edits: tuple[Edit, ...] = ()
@@ -55,6 +57,7 @@ class Recipe:
     model: str = "default"
     twin: str = ""
     degree: float = 1.0
+    balance: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.degree, bool) or not isinstance(self.degree, int | float) or not 0.0 <= self.degree <= 1.0:
@@ -86,15 +89,18 @@ class Recipe:
             raise UsageError('a recipe is a JSON object, such as {"edits": [{"direction": "age", "amount": 1}]}')
         if data.pop("version", VERSION) != VERSION:
             raise UsageError(f"this Faceloom reads recipes of version {VERSION}; upgrade to read a later one")
-        unknown = sorted(set(data) - {"edits", "paste", "model", "twin", "degree"})
+        unknown = sorted(set(data) - {"edits", "paste", "model", "twin", "degree", "balance"})
         if unknown:
-            raise UsageError(f"a recipe has no entry {unknown[0]!r}; it has edits, paste, model, twin, degree and version")
+            raise UsageError(
+                f"a recipe has no entry {unknown[0]!r}; it has edits, paste, model, twin, degree, balance and version"
+            )
         return cls(
             edits=tuple(_read_edit(entry) for entry in _list(data.get("edits", []))),
             paste=data.get("paste", "transfer"),
             model=str(data.get("model", "default")),
             twin=str(data.get("twin", "")),
             degree=data.get("degree", 1.0),
+            balance=_flag(data.get("balance", False)),
         )
 
     @classmethod
@@ -109,6 +115,12 @@ class Recipe:
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise UsageError("the edits of a recipe are a list")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"balance is true or false, not {json.dumps(value)[:80]}")
     return value
 
 

@@ -1,23 +1,223 @@
-"""`faceloom directions`."""
+"""`faceloom directions`: list, name, pack, install, remove, and report on what can be edited."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
-from faceloom.cli.options import model_option
-from faceloom.model import DEFAULT, load_model
+from faceloom.audit import audit
+from faceloom.cli.directions_report import matrix_of, report_text
+from faceloom.cli.options import FILE, model_option
+from faceloom.cli.progress import bar
+from faceloom.directions.direction import DirectionSet
+from faceloom.directions.packs import (
+    PLUGINS,
+    install,
+    installed_packs,
+    make_pack,
+    plugin_sets,
+    read_pack,
+    remove,
+    word_of,
+)
+from faceloom.errors import UsageError
+from faceloom.files import replacing
+from faceloom.imaging.photos import check_output, save_photo
+from faceloom.model import DEFAULT, GENERATOR_FILE, Model, load_model
+from faceloom.settings import cache_folder
+from faceloom.training.attributes import attribute_table, read_attributes
+from faceloom.training.export import refit_directions
+from faceloom.training.images import FaceSet
+from faceloom.types import Photo
+
+_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".avif"})
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @model_option
-def directions(as_json: bool, model: str | None) -> None:
-    """List what can be edited. One unit is one standard deviation of the attribute."""
+@click.pass_context
+def directions(context: click.Context, as_json: bool, model: str | None) -> None:
+    """List what can be edited. One unit is one standard deviation of the attribute, unless said otherwise."""
+    if context.invoked_subcommand is None:
+        _list(load_model(model or DEFAULT), as_json)
+    elif as_json or model:
+        raise UsageError(f"write --json and --model behind {context.invoked_subcommand!r}")
+
+
+@directions.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@model_option
+def list_all(as_json: bool, model: str | None) -> None:
+    """List what can be edited, and the installed packs."""
     loaded = load_model(model or DEFAULT)
+    _list(loaded, as_json)
+    if not as_json:
+        for pack in installed_packs(loaded.generator.fingerprint):
+            words = ", ".join(filter(None, (pack.author, pack.licence)))
+            click.echo(f"pack {pack.name}: {', '.join(pack.directions.names())}" + (f" ({words})" if words else ""))
+        for name, found in plugin_sets(loaded.generator.fingerprint):
+            click.echo(f"plugin {name} ({PLUGINS}): {', '.join(found.names())}")
+
+
+@directions.command("name")
+@click.argument("found", type=FILE)
+@click.argument("number")
+@click.argument("name")
+@click.option("--low", default="less", show_default=True, help="What a face becomes at negative amounts.")
+@click.option("--high", default="more", show_default=True, help="What it becomes at positive ones.")
+@click.option("--flip", is_flag=True, help="Swap the two sides.")
+@model_option
+def keep(found: Path, number: str, name: str, low: str, high: str, flip: bool, model: str | None) -> None:
+    """Keep a direction of a file of `faceloom discover` under a name: `edit` knows it from then on.
+
+    NUMBER is its row in the sheet, from 0, or its name there.
+    """
+    loaded = load_model(model or DEFAULT)
+    given = DirectionSet.load(found)
+    given.check_generator(loaded.generator.fingerprint)
+    word = _free_word(name)
+    names = given.names()
+    if number.isdigit() and int(number) >= len(names):
+        raise UsageError(f"{found} holds the directions 0 to {len(names) - 1}, not {number}")
+    direction = given[names[int(number)] if number.isdigit() else number]
+    named = direction.renamed(word, low, high, flip=flip)
+    taken = [one for one in loaded.directions.names() if one != word]
+    if word in loaded.directions.names() and not any(
+        word in p.directions.names() for p in installed_packs(given.fingerprint)
+    ):
+        taken.append(word)  # one of the model's own
+    pack = make_pack(DirectionSet([named], given.fingerprint), [word], word)
+    path = install(pack, loaded.generator.fingerprint, taken)
+    load_model.cache_clear()
+    click.echo(f"{path}: use it with faceloom edit --{word} 1")
+
+
+@directions.command("pack")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--output", "-o", type=FILE, required=True, help="The pack, such as mine.pack.safetensors.")
+@click.option("--name", help="What to call the pack; like the file where left out.")
+@click.option("--author", default="", help="Who made the directions.")
+@click.option("--licence", "--license", default="", help="Under which terms others may use them.")
+@click.option("--example", "examples", multiple=True, help='A recipe in words, such as "beard 2"; repeat for more.')
+@model_option
+def pack_up(
+    names: tuple[str, ...],
+    output: Path,
+    name: str | None,
+    author: str,
+    licence: str,
+    examples: tuple[str, ...],
+    model: str | None,
+) -> None:
+    """Write the directions NAMES to a file that others can install."""
+    loaded = load_model(model or DEFAULT)
+    title = name or output.name.removesuffix(".safetensors").removesuffix(".pack").removesuffix(".x")
+    pack = make_pack(loaded.directions, names, title, author=author, licence=licence, examples=examples)
+    pack.save(output)
+    click.echo(f"{output}: {len(pack.directions)} direction(s) for the generator {pack.directions.fingerprint}")
+
+
+@directions.command("install")
+@click.argument("file", type=FILE)
+@model_option
+def install_pack(file: Path, model: str | None) -> None:
+    """Install a pack, or a file of directions, for this model's generator."""
+    loaded = load_model(model or DEFAULT)
+    pack = read_pack(file)
+    before = [one.name for one in loaded.directions]
+    mine = {
+        name
+        for old in installed_packs(loaded.generator.fingerprint)
+        if old.name == pack.name
+        for name in old.directions.names()
+    }
+    for one in pack.directions:
+        _free_word(one.name)
+    path = install(pack, loaded.generator.fingerprint, [name for name in before if name not in mine])
+    load_model.cache_clear()
+    click.echo(f"{path}: {', '.join(pack.directions.names())}")
+
+
+@directions.command("remove")
+@click.argument("name")
+@model_option
+def remove_one(name: str, model: str | None) -> None:
+    """Remove an installed pack, or one direction of it. The model's own directions stay."""
+    path = remove(name, load_model(model or DEFAULT).generator.fingerprint)
+    load_model.cache_clear()
+    click.echo(f"{path}: {name} removed")
+
+
+@directions.command("report")
+@click.option("--photos", type=FILE, required=True, help="Folder of photos to measure on.")
+@click.option("--limit", type=click.IntRange(1), default=60, show_default=True, help="How many of them, evenly spread.")
+@click.option("--out", "-o", type=FILE, help="Also write the report here, as Markdown.")
+@click.option("--picture", type=FILE, help="Draw the matrix.")
+@click.option("--minutes", type=click.FloatRange(0), help="Stop after this long; the next call goes on.")
+@click.option("--inversion", type=click.Choice(["encoder", "hybrid"]), default="encoder", show_default=True)
+@model_option
+def report(
+    photos: Path,
+    limit: int,
+    out: Path | None,
+    picture: Path | None,
+    minutes: float | None,
+    inversion: str,
+    model: str | None,
+) -> None:
+    """Measure what each direction does to each attribute and to identity, at -2 and +2 on photos."""
+    loaded = load_model(model or DEFAULT)
+    if not photos.is_dir():
+        raise UsageError(f"{photos} is no folder of photos")
+    if picture is not None:
+        check_output(picture)
+    every = sorted(path for path in photos.iterdir() if path.suffix.lower() in _PICTURES)
+    count = min(limit, len(every))
+    chosen = [every[round(i * (len(every) - 1) / max(1, count - 1))] for i in range(count)]
+    notes = cache_folder() / "reports" / f"{loaded.generator.fingerprint}.jsonl"
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    with bar("Measuring") as update:
+        result = audit(loaded, chosen, notes, minutes=minutes, inverter=inversion, progress=update)  # type: ignore[arg-type]  # click has checked it
+    text = report_text(result, loaded, inversion)
+    click.echo(text)
+    if out is not None:
+        with replacing(out) as file:
+            file.write(text.encode())
+    if picture is not None:
+        save_photo(Photo(matrix_of(result, loaded)), picture)
+
+
+@directions.command("refit")
+@click.option("--model", "folder", type=FILE, required=True, help="Folder of a model that `faceloom train` wrote.")
+@click.option("--faces", type=FILE, required=True, help="faces.npz of the run.")
+@click.option("--data", type=FILE, multiple=True, help="Folder or zip with a labels.csv; repeat for more.")
+@click.option("--attributes", type=FILE, help="TOML file of the directions; the default model's where left out.")
+def refit(folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | None) -> None:
+    """Find the directions of a trained model anew, after labels or attributes have changed."""
+    for path in (faces, folder / GENERATOR_FILE):
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}; give the folder of a model, and faces.npz of its run")
+    wanted, known = read_attributes(attributes), FaceSet.load(faces)
+    found = refit_directions(folder, known, attribute_table(known, data, wanted), wanted, say=click.echo)
+    load_model.cache_clear()
+    click.echo(f"{folder}: {len(found)} direction(s)")
+
+
+def _list(loaded: Model, as_json: bool) -> None:
     entries = [
-        {"name": one.name, "low": one.low, "high": one.high, "range": list(one.range), "layers": list(one.layers)}
+        {
+            "name": one.name,
+            "low": one.low,
+            "high": one.high,
+            "range": list(one.range),
+            "layers": list(one.layers),
+            "space": one.space,
+            "unit": one.unit,
+            "note": one.note,
+        }
         for one in loaded.directions
     ]
     if as_json:
@@ -25,4 +225,15 @@ def directions(as_json: bool, model: str | None) -> None:
         return
     width = max((len(one.name) for one in loaded.directions), default=0)
     for one in loaded.directions:
-        click.echo(f"--{one.name:<{width}}  {one.range[0]:+g} … {one.range[1]:+g}  {one.low} … {one.high}")
+        line = f"--{one.name:<{width}}  {one.range[0]:+g} … {one.range[1]:+g}  {one.low} … {one.high}"
+        click.echo(f"{line}  ({one.note})" if one.note else line)
+
+
+def _free_word(name: str) -> str:
+    """The name as one word that is no option of `edit`."""
+    from faceloom.cli.edit import edit
+
+    word = word_of(name)
+    if any(f"--{word}" in option.opts for option in edit.params):
+        raise UsageError(f"--{word} is an option of `faceloom edit`; choose another name")
+    return word

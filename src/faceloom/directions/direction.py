@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from faceloom.checkpoints import native
+from faceloom.directions.composing import Effects, balanced, overlaps
 from faceloom.errors import CheckpointError, DirectionError, UsageError
 from faceloom.recipe import Edit
 
 KIND = "directions"
+MoveSpace = Literal["w+", "s"]
+_PROBE = "probe:"
+_NO_EFFECTS: Effects = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A move in W+ that changes one attribute.
+    """A move in W+, or in S, that changes one attribute.
 
     Attributes:
         name: one word, as on the command line.
-        vector: (num_ws, w_dim) float32; one unit of it is one standard deviation of the attribute over the faces that
-            it was found on. Rows outside `layers` are 0.
-        layers: the style layers it acts on, from (inclusive) and to (exclusive).
+        vector: float32. In W+ (num_ws, w_dim). In S (channels,): the style vectors of all modulated layers, end to
+            end, in the order of the generator's `styles`. One unit of it is one standard deviation of the attribute
+            over the faces that it was found on, unless `unit` says otherwise. 0 outside `layers`.
+        layers: the layers it acts on, from (inclusive) and to (exclusive): rows of W+, or entries of `styles`.
         range: amounts within which faces stay faces.
         low, high: what a face becomes at the ends of the range, in a word or two.
+        space: "w+" or "s".
+        unit: what an amount of 1 is, in words.
+        note: what to know before using it, such as "rough: ..."; "" where there is nothing to say.
     """
 
     name: str
@@ -37,12 +45,46 @@ class Direction:
     range: tuple[float, float]
     low: str
     high: str
+    space: MoveSpace = "w+"
+    unit: str = "one standard deviation of the attribute"
+    note: str = ""
 
     def __post_init__(self) -> None:
-        if self.vector.ndim != 2 or not bool(torch.isfinite(self.vector).all()):
-            raise DirectionError(f"the direction {self.name!r} must be finite, of the shape (num_ws, w_dim)")
+        if self.space not in get_args(MoveSpace):
+            raise DirectionError(f'the direction {self.name!r} is in {self.space!r}; a move is in "w+" or "s"')
+        shape = "(num_ws, w_dim)" if self.space == "w+" else "(channels,)"
+        if self.vector.ndim != (2 if self.space == "w+" else 1) or not bool(torch.isfinite(self.vector).all()):
+            raise DirectionError(f"the direction {self.name!r} must be finite, of the shape {shape}")
         if not bool(self.vector.any()):
             raise DirectionError(f"the direction {self.name!r} is zero everywhere: it would change nothing")
+
+    def renamed(self, name: str, low: str, high: str, *, flip: bool = False) -> Direction:
+        """A copy with another name and words; `flip` swaps its sides first."""
+        if not flip:
+            return replace(self, name=name, low=low, high=high)
+        limits = (-self.range[1], -self.range[0])
+        return replace(self, name=name, low=low, high=high, vector=-self.vector, range=limits)
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Reads an attribute from a code.
+
+    Attributes:
+        name: of the attribute.
+        weights: (w_dim,); a code in W, or the mean row of one in W+, times these and plus `offset` is the attribute in
+            standard deviations from the mean of the faces that it was fitted on.
+        offset: see `weights`.
+    """
+
+    name: str
+    weights: Tensor
+    offset: float
+
+    def read(self, codes: Tensor) -> Tensor:
+        """The attribute of codes (N, w_dim) or (N, num_ws, w_dim), (N,)."""
+        rows = codes if codes.ndim == 2 else codes.mean(dim=1)
+        return rows @ self.weights + self.offset
 
 
 class DirectionSet:
@@ -52,13 +94,29 @@ class DirectionSet:
         directions: of one shape.
         fingerprint: of the generator they were found in.
         info: how they were found, for people.
+        probes: of the attributes that were measured, offered as directions or not.
+        effects: for each direction, how much one unit of it changes each attribute in the picture, in standard
+            deviations; {} where nobody has measured.
+
+    Attributes:
+        probes: by name.
+        fingerprint, info, effects: as given.
     """
 
-    def __init__(self, directions: Sequence[Direction], fingerprint: str, info: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        directions: Sequence[Direction],
+        fingerprint: str,
+        info: dict[str, Any] | None = None,
+        *,
+        probes: Iterable[Probe] = (),
+        effects: Effects = _NO_EFFECTS,
+    ) -> None:
         self._by_name = {direction.name: direction for direction in directions}
         if len(self._by_name) != len(directions):
             raise DirectionError("two directions have the same name")
-        self.fingerprint, self.info = fingerprint, info or {}
+        self.fingerprint, self.info, self.effects = fingerprint, info or {}, effects
+        self.probes: Mapping[str, Probe] = {probe.name: probe for probe in probes}
 
     def __iter__(self) -> Iterator[Direction]:
         return iter(self._by_name.values())
@@ -79,14 +137,50 @@ class DirectionSet:
         return tuple(self._by_name)
 
     def move(self, codes: Tensor, edits: Sequence[Edit]) -> Tensor:
-        """Codes (..., num_ws, w_dim) with all edits added; their order does not matter.
+        """Codes (..., num_ws, w_dim) with all edits in W+ added; their order does not matter.
 
         Raises:
             UsageError: if there is no such direction.
         """
         for edit in edits:
-            codes = codes + edit.amount * self[edit.direction].vector
+            direction = self[edit.direction]
+            if direction.space == "w+":
+                codes = codes + edit.amount * direction.vector
         return codes
+
+    def style_offset(self, edits: Sequence[Edit]) -> Tensor | None:
+        """What edits in S add to the style vectors, (channels,); None where no edit is in S.
+
+        Raises:
+            UsageError: if there is no such direction.
+        """
+        moves = [(edit.amount, self[edit.direction]) for edit in edits]
+        parts = [amount * direction.vector for amount, direction in moves if direction.space == "s" and amount]
+        return torch.stack(parts).sum(dim=0) if parts else None
+
+    def balanced(self, edits: Sequence[Edit]) -> tuple[Edit, ...]:
+        """The edits with other amounts, so that each attribute changes as its own edit says and no other edit adds.
+
+        An edit of amount 0 keeps its attribute as it is. Measured effects are used where the set has them, else the
+        overlap of the vectors; see `faceloom.directions.composing`.
+
+        Raises:
+            UsageError: if there is no such direction.
+        """
+        names = list(dict.fromkeys(edit.direction for edit in edits))
+        measured = all(one in self.effects.get(other, {}) for one in names for other in names)
+        effects = self.effects if measured else overlaps([self[name] for name in names])
+        return balanced(edits, effects)
+
+    def joined(self, others: Iterable[Direction]) -> DirectionSet:
+        """This set with more directions.
+
+        Raises:
+            DirectionError: if two have one name.
+        """
+        return DirectionSet(
+            [*self, *others], self.fingerprint, self.info, probes=self.probes.values(), effects=self.effects
+        )
 
     def check_known(self, edits: Sequence[Edit]) -> None:
         """Raise UsageError if an edit has no direction here."""
@@ -110,31 +204,61 @@ class DirectionSet:
                 "range": list(direction.range),
                 "low": direction.low,
                 "high": direction.high,
+                "space": direction.space,
+                "unit": direction.unit,
+                "note": direction.note,
             }
             for direction in self
         ]
-        config = {"fingerprint": self.fingerprint, "directions": entries}
+        probes = [{"name": probe.name, "offset": probe.offset} for probe in self.probes.values()]
+        config = {
+            "fingerprint": self.fingerprint,
+            "directions": entries,
+            "probes": probes,
+            "effects": {name: dict(row) for name, row in self.effects.items()},
+        }
         tensors = {direction.name: direction.vector for direction in self}
+        tensors |= {_PROBE + probe.name: probe.weights for probe in self.probes.values()}
         native.write(path, tensors, native.Header(KIND, config, self.info))
 
     @classmethod
     def load(cls, path: Path) -> DirectionSet:
-        """The inverse of `save`; raises CheckpointError if the file is not one."""
+        """The inverse of `save`.
+
+        Raises:
+            CheckpointError: if the file is not one.
+            DirectionError: if a direction in it is zero or not finite.
+        """
         tensors, header = native.read(path)
         if header.kind != KIND:
             raise CheckpointError(f"{path} holds a {header.kind}, not directions")
         try:
-            directions = [
-                Direction(
-                    name=str(entry["name"]),
-                    vector=tensors[entry["name"]].float(),
-                    layers=(int(entry["layers"][0]), int(entry["layers"][1])),
-                    range=(float(entry["range"][0]), float(entry["range"][1])),
-                    low=str(entry["low"]),
-                    high=str(entry["high"]),
-                )
-                for entry in header.config["directions"]
-            ]
-            return cls(directions, str(header.config["fingerprint"]), header.info)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            return cls(
+                [_read_direction(entry, tensors) for entry in header.config["directions"]],
+                str(header.config["fingerprint"]),
+                header.info,
+                probes=[
+                    Probe(str(entry["name"]), tensors[_PROBE + entry["name"]].float(), float(entry["offset"]))
+                    for entry in header.config.get("probes", [])
+                ],
+                effects={
+                    str(name): {str(other): float(value) for other, value in row.items()}
+                    for name, row in header.config.get("effects", {}).items()
+                },
+            )
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} does not hold directions as its description promises: {error}") from error
+
+
+def _read_direction(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Direction:
+    words = {key: str(entry[key]) for key in ("unit", "note") if key in entry}
+    return Direction(
+        name=str(entry["name"]),
+        vector=tensors[entry["name"]].float(),
+        layers=(int(entry["layers"][0]), int(entry["layers"][1])),
+        range=(float(entry["range"][0]), float(entry["range"][1])),
+        low=str(entry["low"]),
+        high=str(entry["high"]),
+        space=entry.get("space", "w+"),
+        **words,
+    )

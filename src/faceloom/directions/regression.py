@@ -28,7 +28,9 @@ class Slope:
 
     Attributes:
         vector: (D,) the step that raises the probe's reading of the attribute by one standard deviation.
-        probe: (D,) weights that read the attribute from a code, in standard deviations, but for an offset.
+        probe: (D,) weights that read the attribute from a code: `code @ probe + offset`, in standard deviations from
+            the mean of its labels.
+        offset: see `probe`.
         labels: how many faces had a label.
         explained: share of the attribute's variance that the probe explains on held-out folds, at most 1.
         mean, deviation: of the labels, in their own unit.
@@ -36,6 +38,7 @@ class Slope:
 
     vector: Float
     probe: Float
+    offset: float
     labels: int
     explained: float
     mean: float
@@ -48,27 +51,29 @@ def regress(
     *,
     free: Mapping[str, Collection[str]] | None = None,
     ridge: float = 0.02,
+    least: int = MIN_LABELS,
 ) -> dict[str, Slope]:
-    """Find the slope of every attribute.
+    """Find the slope of every attribute; of none that the codes do not carry.
 
     Args:
         codes: (N, D), one code for each face.
         attributes: by name, (N,) values in any unit; NaN where there is no label.
         free: by name, the attributes that need not be held while this one changes.
         ridge: strength of the regularisation, in units of the codes' mean variance per face.
+        least: how many labels an attribute needs.
 
     Raises:
-        DirectionError: if an attribute has fewer than 50 labels, or they are all alike.
+        DirectionError: if an attribute has too few labels, or they are all alike.
     """
     if not np.isfinite(codes).all():
         raise DirectionError("some codes are not finite numbers")
     centred = codes - codes.mean(axis=0)
     strength = ridge * centred.var(axis=0).mean()
-    probes, filled, facts = [], [], []
+    probes, offsets, filled, facts = [], [], [], []
     for name, values in attributes.items():
         known = np.isfinite(values)
-        if known.sum() < MIN_LABELS:
-            raise DirectionError(f"{name!r} has {int(known.sum())} labels; {MIN_LABELS} are needed")
+        if known.sum() < least:
+            raise DirectionError(f"{name!r} has {int(known.sum())} labels; {least} are needed")
         mean, deviation = float(values[known].mean()), float(values[known].std())
         if deviation == 0.0:
             raise DirectionError(f"all labels of {name!r} are alike: there is nothing to learn from")
@@ -76,6 +81,7 @@ def regress(
         probe, offset = _ridge(centred[known], wanted, strength)
         probes.append(probe)
         filled.append(np.where(known, np.nan_to_num((values - mean) / deviation), centred @ probe + offset))
+        offsets.append(offset - float(codes.mean(axis=0) @ probe))
         facts.append((int(known.sum()), _held_out(centred[known], wanted, strength), mean, deviation))
     names = list(attributes)
     table = np.stack(filled, axis=1)
@@ -88,9 +94,9 @@ def regress(
         slope: Float = slopes[held.index(index)]
         effect = float(slope @ probes[index])
         if effect <= 1e-6:
-            raise DirectionError(f"no direction for {name!r}: the codes do not carry it")
+            continue
         count, explained, mean, deviation = facts[index]
-        result[name] = Slope(slope / effect, probes[index], count, explained, mean, deviation)
+        result[name] = Slope(slope / effect, probes[index], offsets[index], count, explained, mean, deviation)
     return result
 
 

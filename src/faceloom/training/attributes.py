@@ -38,6 +38,7 @@ class Attribute:
         layers: which style layers it acts on, as shares from the coarsest (0) to the finest (1).
         judge: the score by which judges read it, such as "age", where one does; its unit is measured by them.
         note: what to know before using it, such as "rough: ...".
+        dropped: why it is not offered although it has words: what the others change of it is still taken out of them.
     """
 
     name: str
@@ -51,10 +52,16 @@ class Attribute:
     layers: tuple[float, float] = (0.0, 1.0)
     judge: str = ""
     note: str = ""
+    dropped: str = ""
 
     @property
     def offered(self) -> bool:
         """Whether it becomes a direction, or is only held still."""
+        return self.movable and not self.dropped
+
+    @property
+    def movable(self) -> bool:
+        """Whether it has words for both ends."""
         return bool(self.low and self.high)
 
 

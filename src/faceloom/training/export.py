@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ import torch
 from torch import Tensor
 
 from faceloom.checkpoints import native
-from faceloom.directions.calibration import draw_pair, factor_of, judged_deviations, judged_effect, probed_effects
+from faceloom.directions.calibration import (
+    conditioned,
+    draw_pair,
+    factor_of,
+    judged_deviations,
+    judged_effect,
+    probed_effects,
+)
+from faceloom.directions.composing import Effects
 from faceloom.directions.density import Spread
 from faceloom.directions.direction import Direction, DirectionSet, Probe
 from faceloom.directions.regression import MIN_LABELS, Slope, regress
@@ -27,10 +36,13 @@ from faceloom.training.images import FaceSet
 from faceloom.training.mapping import fit_mapping
 from faceloom.training.trainer import Trainer
 
-CALIBRATION_FACES = 256
-JUDGED_FACES = 96
+Values = np.typing.NDArray[np.float64]
+CALIBRATION_FACES = 64
+JUDGED_FACES = 48
 LEAST_EXPLAINED = 0.05
 """Attributes of which the codes explain less, on faces that the probe was not fitted on, become no direction."""
+LARGEST_REPAIR = 1.5
+"""What is lost by projection is made up for at most by this factor: more brought back what was taken out."""
 ROUGH_BELOW = 0.2
 ROUGH = "the codes tell little of it"
 
@@ -48,7 +60,7 @@ def encode_faces(encoder: ResidualEncoder, faces: FaceSet, batch: int = 64) -> T
 def export_model(
     trainer: Trainer,
     faces: FaceSet,
-    values: dict[str, np.typing.NDArray[np.float64]],
+    values: dict[str, Values],
     attributes: Sequence[Attribute],
     out: Path,
     *,
@@ -82,17 +94,44 @@ def export_model(
     info: dict[str, Any] = {"images": trainer.progress.images, "minutes": round(trainer.progress.seconds / 60.0, 1)}
     native.save_generator(out / GENERATOR_FILE, generator, info, half=True)
     native.save_encoder(out / ENCODER_FILE, encoder, {**info, "generator": generator.fingerprint}, half=True)
+    refit_directions(out, faces, values, attributes, say=say)
+
+
+def refit_directions(
+    folder: Path,
+    faces: FaceSet,
+    values: dict[str, Values],
+    attributes: Sequence[Attribute],
+    *,
+    say: Callable[[str], None],
+) -> DirectionSet:
+    """Find the directions of a model in a folder anew, and write them there.
+
+    Args:
+        folder: with the model's generator and encoder.
+        faces: as `export_model`; of any resolution, since the encoder resizes them.
+        values: as `export_model`.
+        attributes: what to make directions of.
+        say: told what was found, a line at a time.
+
+    Raises:
+        CheckpointError: if a file is missing or damaged.
+    """
+    generator = native.load_generator(folder / GENERATOR_FILE)
+    encoder, _ = native.load_encoder(folder / ENCODER_FILE)
+    seen = faces.subset(~faces.held_out)
     known = {name: column[~faces.held_out] for name, column in values.items()}
     known |= collection_indicators(seen)
     directions = find_directions(generator, encoder, encode_faces(encoder, seen), known, attributes, say)
-    directions.save(out / DIRECTIONS_FILE)
+    directions.save(folder / DIRECTIONS_FILE)
+    return directions
 
 
 def find_directions(
     generator: StyleGAN2,
     encoder: ResidualEncoder,
     codes: Tensor,
-    values: dict[str, np.typing.NDArray[np.float64]],
+    values: dict[str, Values],
     attributes: Sequence[Attribute],
     say: Callable[[str], None],
     judges: Sequence[Judge] | None = None,
@@ -108,6 +147,43 @@ def find_directions(
         say: told what was found, a line at a time.
         judges: measure the unit of the attributes that name a score of theirs; those that are installed where None.
     """
+    usable = _usable(values, say)
+    free = {one.name: one.free for one in attributes}
+    slopes = regress(codes.double().numpy(), usable, free=free) if usable else {}
+    probes = [Probe(name, _float(slope.probe), slope.offset) for name, slope in slopes.items()]
+    known = [one for one in attributes if one.name in slopes]
+    if judges is None:
+        judges = installed_judges(say) if any(one.judge for one in known) else ()
+    bench = _Bench(generator, encoder, codes, probes, judges)
+    directions: list[Direction] = []
+    facts: dict[str, dict[str, float | str]] = {}
+    effects: dict[str, dict[str, float]] = {}
+    for one in known:
+        slope = slopes[one.name]
+        facts[one.name] = _facts(slope)
+        say(f"{one.name}: {slope.labels} labels, explained variance {slope.explained:.2f}")
+        if one.movable and slope.explained < LEAST_EXPLAINED:
+            say(f"{one.name}: the codes tell too little of it; no direction")
+        elif one.movable:
+            direction, effects[one.name], measured = bench.calibrate(one, slope)
+            facts[one.name] |= measured
+            say(f"{one.name}: one step of the code shows as {measured['drawn_effect']} ({measured['measured_by']})")
+            directions.append(direction)
+    before = {name: dict(row) for name, row in effects.items()}
+    directions, effects = bench.disentangle(directions, effects, attributes)
+    for one in known:
+        if one.dropped:
+            say(f"{one.name}: dropped, {one.dropped}")
+    offered = [one.name for one in known if one.offered]
+    directions = [one for one in directions if one.name in offered]
+    if not directions:
+        say("no attribute has enough labels for a direction: the model reconstructs, but edits nothing yet")
+    info = {"attributes": facts, "effects_before_projection": _only(before, offered)}
+    return DirectionSet(directions, generator.fingerprint, info, probes=probes, effects=_only(effects, offered))
+
+
+def _usable(values: Mapping[str, Values], say: Callable[[str], None]) -> dict[str, Values]:
+    """The columns that have labels enough, and not all alike."""
     usable = {}
     for name, column in values.items():
         labels = int(np.isfinite(column).sum())
@@ -115,35 +191,20 @@ def find_directions(
             usable[name] = column
         else:
             say(f"{name}: only {labels} labels, or all alike; left out")
-    free = {one.name: one.free for one in attributes}
-    slopes = regress(codes.double().numpy(), usable, free=free) if usable else {}
-    probes = [Probe(name, _float(slope.probe), slope.offset) for name, slope in slopes.items()]
-    bench = _Bench(generator, encoder, codes, probes, installed_judges(say) if judges is None else judges)
-    directions: list[Direction] = []
-    facts: dict[str, dict[str, float | str]] = {}
-    effects: dict[str, dict[str, float]] = {}
-    for one in attributes:
-        slope = slopes.get(one.name)
-        if slope is None:
-            continue
-        say(f"{one.name}: {slope.labels} labels, explained variance {slope.explained:.2f}")
-        facts[one.name] = {
-            "labels": slope.labels,
-            "explained": round(slope.explained, 3),
-            "mean": round(slope.mean, 3),
-            "deviation": round(slope.deviation, 3),
-        }
-        if one.offered and slope.explained < LEAST_EXPLAINED:
-            say(f"{one.name}: the codes tell too little of it; no direction")
-        elif one.offered:
-            direction, effects[one.name], measured = bench.calibrate(one, slope)
-            facts[one.name] |= measured
-            say(f"{one.name}: {measured}, range {direction.range[0]:+g} to {direction.range[1]:+g}")
-            directions.append(direction)
-    if not directions:
-        say("no attribute has enough labels for a direction: the model reconstructs, but edits nothing yet")
-    info = {"attributes": facts}
-    return DirectionSet(directions, generator.fingerprint, info, probes=probes, effects=effects)
+    return usable
+
+
+def _facts(slope: Slope) -> dict[str, float | str]:
+    return {
+        "labels": slope.labels,
+        "explained": round(slope.explained, 3),
+        "mean": round(slope.mean, 3),
+        "deviation": round(slope.deviation, 3),
+    }
+
+
+def _only(effects: Effects, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    return {name: dict(row) for name, row in effects.items() if name in names}
 
 
 def installed_judges(say: Callable[[str], None]) -> Sequence[Judge]:
@@ -170,7 +231,7 @@ class _Bench:
         self.spread, self.codes = Spread.of(codes), codes
         self.faces = codes[:: max(1, len(codes) // CALIBRATION_FACES)]
         self.judged = self.faces[:: max(1, len(self.faces) // JUDGED_FACES)]
-        self.deviations = judged_deviations(judges, generator, self.judged)
+        self.deviations = judged_deviations(judges, generator, self.judged) if judges else {}
 
     def calibrate(self, one: Attribute, slope: Slope) -> tuple[Direction, dict[str, float], dict[str, float | str]]:
         """The direction, its effect on every probed attribute, and what is worth writing down."""
@@ -178,20 +239,38 @@ class _Bench:
         layers = (round(one.layers[0] * rows), max(round(one.layers[0] * rows) + 1, round(one.layers[1] * rows)))
         step = torch.zeros(rows, self.generator.w_dim)
         step[layers[0] : layers[1]] = _float(slope.vector)
-        effects = probed_effects(self.encoder, draw_pair(self.generator, self.faces, step), self.probes)
+        effects = self.effects_of(step)
         effect, by = effects[one.name], "probe"
         if one.judge:
             pair = draw_pair(self.generator, self.judged, step)
             judged = judged_effect(self.judges, one.judge, pair, self.deviations)
             effect, by = (effect, by) if judged is None else (judged, "judges")
         factor = factor_of(effect)
-        reach = self.spread.range_of(self.codes, (factor * step).mean(dim=0))
-        limits = (max(one.range[0], reach[0]), min(one.range[1], reach[1]))
         note = one.note or (f"rough: {ROUGH}" if slope.explained < ROUGH_BELOW else "")
-        direction = Direction(one.name, factor * step, layers, limits, one.low, one.high, note=note)
+        direction = Direction(one.name, factor * step, layers, one.range, one.low, one.high, note=note)
         scaled = {name: round(factor * value, 3) for name, value in effects.items()}
         return direction, scaled, {"drawn_effect": round(effect, 3), "measured_by": by}
 
+    def effects_of(self, step: Tensor) -> dict[str, float]:
+        """What one unit (num_ws, w_dim) changes in the pictures, by attribute."""
+        return probed_effects(self.encoder, draw_pair(self.generator, self.faces, step), self.probes)
 
-def _float(values: np.typing.NDArray[np.float64]) -> Tensor:
+    def disentangle(
+        self, directions: Sequence[Direction], effects: Effects, attributes: Sequence[Attribute]
+    ) -> tuple[list[Direction], dict[str, dict[str, float]]]:
+        """Take measured side effects out of the directions, scale them to their unit again, and cut their ranges."""
+        free = {one.name: one.free for one in attributes}
+        cleaned, predicted = conditioned(directions, effects, free)
+        result, measured = [], {}
+        for one in cleaned:
+            kept = predicted[one.name][one.name] / max(1e-3, effects[one.name][one.name])
+            vector = one.vector * min(LARGEST_REPAIR, 1.0 / max(kept, 1e-3))
+            reach = self.spread.range_of(self.codes, vector.mean(dim=0))
+            limits = (max(one.range[0], reach[0]), min(one.range[1], reach[1]))
+            result.append(replace(one, vector=vector, range=limits))
+            measured[one.name] = {name: round(value, 3) for name, value in self.effects_of(vector).items()}
+        return result, measured
+
+
+def _float(values: Values) -> Tensor:
     return torch.from_numpy(values).float()

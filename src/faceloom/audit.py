@@ -1,0 +1,234 @@
+"""What every direction does to every attribute, and to who it is, measured on photos.
+
+Each photo is edited along each direction to either side, as `Editor.render` would, but in its aligned crop only.
+Judges, the model's probes and dlib's identity network look at it before and after. Notes are kept in a file as they are
+taken, so that a report that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faceloom.directions.direction import Direction
+from faceloom.editor import Editor, InverterName
+from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
+from faceloom.imaging.convert import to_images
+from faceloom.imaging.photos import open_photo
+from faceloom.metrics.identity import SAME_PERSON, IdentityJudge, distance
+from faceloom.metrics.judges import Judge, load_judges
+from faceloom.model import Model
+from faceloom.recipe import Recipe
+from faceloom.types import Crop, Face, Photo
+
+Float = NDArray[np.float64]
+JUDGED: Mapping[str, str] = {"age": "age", "gender": "male_logit", "smile": "happy_logit"}
+"""Directions, and the score of the judges that should follow them."""
+AMOUNTS = (-2.0, 2.0)
+_IDENTITY = "identity"
+
+
+class Panel:
+    """Everything that looks at a face: judges where they are installed, the model's probes, and identity."""
+
+    def __init__(self, model: Model, judges: Sequence[Judge] | None = None) -> None:
+        self.model = model
+        self.judges = _installed() if judges is None else judges
+        self.identity = IdentityJudge()
+
+    def look(self, photo: Photo, face: Face) -> tuple[dict[str, float], list[float]]:
+        """Scores, "judge: score" for judges and "probe: attribute" for probes, and the identity's embedding (128,).
+
+        The photo is an aligned crop.
+        """
+        scores: dict[str, float] = {}
+        for judge in self.judges:
+            found = judge.score(photo.pixels, face)
+            scores |= {f"{judge.name}: {name}": found[name] for name in JUDGED.values() if name in found}
+        if self.model.encoder is not None and self.model.directions.probes:
+            with torch.no_grad():
+                codes = self.model.encoder(to_images(photo.pixels[None]))
+            probes = self.model.directions.probes
+            scores |= {f"probe: {name}": float(probe.read(codes)) for name, probe in probes.items() if _told(name)}
+        return scores, self.identity.embed(photo.pixels, face).tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What was measured.
+
+    Attributes:
+        directions: D names.
+        scores: C names, as `Panel.look` gives them.
+        changes: (P, D, 2, C) change of each score at the lower and the upper amount; NaN where not measured.
+        distances: (P, D, 2) of identities, before and after.
+        deviations: (C,) of the scores over the unedited photos; 1 for probes, which read standard deviations.
+    """
+
+    directions: tuple[str, ...]
+    scores: tuple[str, ...]
+    changes: Float
+    distances: Float
+    deviations: Float
+
+    @property
+    def photos(self) -> int:
+        """How many photos were measured."""
+        return len(self.changes)
+
+    def matrix(self) -> tuple[list[str], Float]:
+        """Attributes, and (D, attributes): mean change for one unit, in standard deviations; judges are averaged."""
+        step = AMOUNTS[1] - AMOUNTS[0]
+        one = np.nanmean(self.changes[:, :, 1] - self.changes[:, :, 0], axis=0) / step / self.deviations
+        groups: dict[str, list[int]] = {}
+        for index, score in enumerate(self.scores):
+            source, _, name = score.partition(": ")
+            kind = next((key for key, value in JUDGED.items() if value == name), name)
+            groups.setdefault(kind if source == "probe" else f"{kind} (judges)", []).append(index)
+        names = sorted(groups, key=lambda name: "(judges)" not in name)
+        return names, np.stack([one[:, groups[name]].mean(axis=1) for name in names], axis=1)
+
+    def right_way(self, direction: str, score: str) -> tuple[float, float]:
+        """Share of the photos on which a score follows a direction: at the lower, and at the upper amount."""
+        moved = self.changes[:, self.directions.index(direction), :, self.scores.index(score)]
+        return float(np.mean(moved[:, 0] < 0)), float(np.mean(moved[:, 1] > 0))
+
+    def same_person(self, direction: str) -> tuple[float, float]:
+        """Share of the photos on which the person is recognised: at the lower, and at the upper amount."""
+        low, high = (self.distances[:, self.directions.index(direction)] < SAME_PERSON).mean(axis=0)
+        return float(low), float(high)
+
+
+def audit(
+    model: Model,
+    photos: Sequence[Path],
+    notes: Path,
+    *,
+    panel: Panel | None = None,
+    directions: Iterable[Direction] | None = None,
+    inverter: InverterName = "encoder",
+    minutes: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """Measure directions on photos.
+
+    Args:
+        model: with an encoder.
+        photos: paths; those without a usable face are left out.
+        notes: file of notes, which is read first and grows by a line for each photo.
+        panel: who looks; all that is installed where None.
+        directions: the model's where None.
+        inverter: how to find the style codes.
+        minutes: stop after this many, whole photos only.
+        progress: called with the number of photos done, and of all.
+
+    Raises:
+        UsageError: if no photo could be measured.
+    """
+    chosen = list(model.directions if directions is None else directions)
+    panel = panel or Panel(model)
+    key = _key(model, chosen, panel, inverter)
+    known = _read_notes(notes, key)
+    started = time.monotonic()
+    for number, path in enumerate(photos, start=1):
+        if path.name not in known and (minutes is None or time.monotonic() - started < 60.0 * minutes):
+            known[path.name] = note = _one_photo(model, path, chosen, panel, inverter)
+            _append(notes, {"key": key, "photo": path.name, "note": note})
+        if progress is not None:
+            progress(number, len(photos))
+    taken = [note for path in photos if (note := known.get(path.name)) is not None]
+    if not taken:
+        raise UsageError(f"none of the {len(photos)} photos shows a face that can be used; take others")
+    return _summed(chosen, taken)
+
+
+def _one_photo(
+    model: Model, path: Path, directions: Sequence[Direction], panel: Panel, inverter: InverterName
+) -> dict[str, dict[str, float]] | None:
+    """By "direction amount" (and "" before), scores, with the distance of identities under "identity"."""
+    try:
+        editor = on_crop(Editor.open(open_photo(path), model=model, inverter=inverter))
+    except (FaceError, PhotoError):
+        return None
+    face = editor.faces[0].crop.face
+    before, person = panel.look(editor.photo, face)
+    note = {"": before}
+    for direction in directions:
+        for amount in AMOUNTS:
+            photo = editor.render(Recipe(model=model.id).with_edit(direction.name, amount)).photo
+            scores, embedding = panel.look(photo, face)
+            gap = distance(np.array(person), np.array(embedding))
+            note[f"{direction.name} {amount:+g}"] = {**scores, _IDENTITY: gap}
+    return note
+
+
+def on_crop(editor: Editor) -> Editor:
+    """The first face of an open photo, its aligned crop as the photo: renders touch nothing else, and are quick."""
+    opened = editor.faces[0]
+    side = float(opened.crop.size)
+    landmarks = np.c_[opened.crop.face.landmarks, np.ones(len(opened.crop.face.landmarks))]
+    moved = (landmarks @ opened.crop.from_photo().T)[:, :2]
+    left, top = moved.min(axis=0).tolist()
+    right, bottom = moved.max(axis=0).tolist()
+    quad = np.array([[0.0, 0.0], [0.0, side], [side, side], [side, 0.0]])
+    crop = Crop(opened.crop.pixels, quad, Face((left, top, right, bottom), moved, opened.crop.face.score))
+    photo = Photo(opened.crop.pixels, name=editor.photo.name)
+    return Editor(photo, (replace(opened, crop=crop),), editor.model)
+
+
+def _summed(directions: Sequence[Direction], notes: Sequence[dict[str, dict[str, float]]]) -> Audit:
+    scores = tuple(notes[0][""])
+    before = np.array([[note[""][score] for score in scores] for note in notes])
+    keys = [[f"{one.name} {amount:+g}" for amount in AMOUNTS] for one in directions]
+    after = np.array([[[[note[k][s] for s in scores] for k in pair] for pair in keys] for note in notes])
+    gaps = np.array([[[note[k][_IDENTITY] for k in pair] for pair in keys] for note in notes])
+    spread = np.maximum(before.std(axis=0), 1e-6)
+    deviations = np.array([1.0 if score.startswith("probe") else spread[i] for i, score in enumerate(scores)])
+    names = tuple(one.name for one in directions)
+    return Audit(names, scores, after - before[:, None, None], gaps, deviations)
+
+
+def _installed() -> Sequence[Judge]:
+    try:
+        return load_judges()
+    except MissingExtraError:
+        return []
+
+
+def _told(name: str) -> bool:
+    """Collections are held while directions are found; they are nothing that one sees."""
+    return not name.startswith("collection ")
+
+
+def _key(model: Model, directions: Sequence[Direction], panel: Panel, inverter: str) -> str:
+    digest = hashlib.sha256(f"{model.generator.fingerprint} {inverter} {[one.name for one in panel.judges]}".encode())
+    for one in directions:
+        digest.update(f"{one.name} {one.space}".encode() + one.vector.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _append(path: Path, entry: dict[str, object]) -> None:
+    torn = path.is_file() and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if torn else "") + json.dumps(entry) + "\n")
+
+
+def _read_notes(path: Path, key: str) -> dict[str, dict[str, dict[str, float]] | None]:
+    """Notes of the same directions by photo; a line that a stopped run left half-written is skipped."""
+    found: dict[str, dict[str, dict[str, float]] | None] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+            if entry["key"] == key:
+                found[str(entry["photo"])] = entry["note"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found

@@ -1,0 +1,128 @@
+"""The report on directions: as Markdown, and as a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceloom.audit import AMOUNTS, JUDGED, Audit
+from faceloom.imaging.matrices import matrix_picture
+from faceloom.model import Model
+from faceloom.types import Pixels
+
+Float = NDArray[np.float64]
+_SIDE_LIMIT = 0.25
+
+
+def report_text(result: Audit, model: Model, inversion: str) -> str:
+    """What was measured, in Markdown."""
+    low, high = AMOUNTS
+    parts = [
+        "# What each direction does",
+        f"Generator {model.generator.fingerprint}, {result.photos} photos, paste transfer, inversion {inversion}, "
+        f"at {low:+g} and {high:+g}. Made by `faceloom directions report`.",
+        "## Judged",
+        "\n".join(_judged_table(result)),
+        "## Identity",
+        "\n".join(_identity_table(result)),
+        "## Effects on photos",
+        "Mean change for one unit, in standard deviations: of the photos for judges, of the training faces for probes.",
+        "\n".join(_matrix_table(*_on_photos(result))),
+    ]
+    for title, table in _on_drawn_faces(model):
+        parts += [
+            f"## {title}",
+            "Read by the probes from faces that the generator drew.",
+            "\n".join(_matrix_table(*table)),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def matrix_of(result: Audit, model: Model) -> Pixels:
+    """All matrices under one another, (H, W, 3) uint8 RGB."""
+    pictures = [matrix_picture(*_turned(_on_photos(result)), f"On {result.photos} photos, for one unit")]
+    pictures += [matrix_picture(*_turned(table), title) for title, table in _on_drawn_faces(model)]
+    width = max(picture.shape[1] for picture in pictures)
+    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
+    return np.concatenate(padded)
+
+
+_Table = tuple[list[str], list[str], Float]
+"""Row labels, column labels, values."""
+
+
+def _turned(table: _Table) -> tuple[Float, list[str], list[str]]:
+    rows, columns, values = table
+    return values, rows, columns
+
+
+def _on_photos(result: Audit) -> _Table:
+    columns, values = result.matrix()
+    offered = [index for index, name in enumerate(columns) if "(judges)" in name or name in result.directions]
+    return list(result.directions), [columns[index] for index in offered], values[:, offered]
+
+
+def _on_drawn_faces(model: Model) -> list[tuple[str, _Table]]:
+    before = model.directions.info.get("effects_before_projection")
+    found = []
+    for title, effects in (("Before projection", before), ("After projection", model.directions.effects)):
+        if isinstance(effects, dict) and effects:
+            names = list(effects)
+            values = np.array([[effects[one].get(other, np.nan) for other in names] for one in names])
+            found.append((title, (names, names, values)))
+    return found
+
+
+def _judged_table(result: Audit) -> list[str]:
+    low, high = AMOUNTS
+    lines = [
+        f"| direction | judge | right way at {low:+g} | at {high:+g} | effect of one unit | other judged |",
+        "|---|---|---|---|---|---|",
+    ]
+    columns, values = result.matrix()
+    for direction, score in JUDGED.items():
+        if direction not in result.directions or f"{direction} (judges)" not in columns:
+            continue
+        row = values[result.directions.index(direction)]
+        wanted = row[columns.index(f"{direction} (judges)")]
+        others = ", ".join(
+            f"{name} {abs(value / wanted):.0%}{'' if abs(value / wanted) < _SIDE_LIMIT else ' (!)'}"
+            for name, value in zip(columns, row.tolist(), strict=True)
+            if name.endswith("(judges)") and not name.startswith(f"{direction} ")
+        )
+        for judge in (one for one in result.scores if one.endswith(f": {score}") and not one.startswith("probe")):
+            down, up = result.right_way(direction, judge)
+            lines.append(f"| {direction} | {judge} | {down:.0%} | {up:.0%} | {wanted:+.2f} | {others} |")
+    return [*lines, *_probed_rows(result)]
+
+
+def _probed_rows(result: Audit) -> list[str]:
+    """Attributes that no judge knows: what the model's own probe reads from the edited photo."""
+    lines = []
+    columns, values = result.matrix()
+    for direction in result.directions:
+        score = f"probe: {direction}"
+        judged = direction in JUDGED and f"{direction} (judges)" in columns
+        if not judged and score in result.scores:
+            low, high = result.right_way(direction, score)
+            effect = values[result.directions.index(direction), columns.index(direction)]
+            lines.append(f"| {direction} | own probe | {low:.0%} | {high:.0%} | {effect:+.2f} | |")
+    return lines
+
+
+def _identity_table(result: Audit) -> list[str]:
+    lines = [
+        f"| direction | same person at {AMOUNTS[0]:+g} | at {AMOUNTS[1]:+g} | median distance |",
+        "|---|---|---|---|",
+    ]
+    for index, direction in enumerate(result.directions):
+        low, high = result.same_person(direction)
+        lines.append(f"| {direction} | {low:.0%} | {high:.0%} | {np.median(result.distances[:, index]):.2f} |")
+    return lines
+
+
+def _matrix_table(rows: list[str], columns: list[str], values: Float) -> list[str]:
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for row, line in zip(rows, values.tolist(), strict=True):
+        lines.append(f"| {row} | " + " | ".join(f"{value:+.2f}" for value in line) + " |")
+    return lines
