@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 import torch
 
-from faceloom.cli.options import FILE
 from faceloom.cli.progress import bar
 from faceloom.encoders.residual import ResidualEncoder
-from faceloom.errors import TrainingError
+from faceloom.errors import TrainingError, UsageError
 from faceloom.generators.stylegan2 import StyleGAN2
-from faceloom.imaging.convert import to_images, to_pixels
 from faceloom.imaging.photos import save_photo
-from faceloom.imaging.sheets import grid
-from faceloom.metrics.reconstruction import psnr
-from faceloom.model import load_model
 from faceloom.settings import choose_device, keep_memory
-from faceloom.training.attributes import attribute_table, read_attributes
-from faceloom.training.export import export_model
-from faceloom.training.images import FaceSet, load_faces
-from faceloom.training.trainer import Trainer, TrainingConfig
+from faceloom.training import packing, portable, processes
+from faceloom.training.arithmetic import Arithmetic
+from faceloom.training.config import RECIPES, TrainingConfig, shape_for, shape_from
+from faceloom.training.images import FaceSet
+from faceloom.training.sheets import jpeg, reconstruction_sheet, sample_distance, sample_sheet
+from faceloom.training.trainer import Start, Trainer
 from faceloom.types import Photo
 
+FILE = click.Path(path_type=Path)
 FACES_FILE = "faces.npz"
-SHEET_ROWS = 8
-MEASURED = 64
+LOG_FILE = "log.txt"
+CLOSING = 30.0
+"""Seconds that a limited call keeps for its last state and sheets, and as many again to measure."""
+_LOG_LINES = 60
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """The options, as they were given."""
+
+    data: tuple[Path, ...]
+    out: Path | None
+    minutes: float | None
+    call_minutes: float | None
+    recipe: str | None
+    resolution: str | None
+    batch: int | None
+    adversarial: float | None
+    sharpen: float | None
+    start: str | None
+    attributes: Path | None
+    threads: int
+    device: str
+    precision: Literal["float32", "bf16"]
+    compiled: bool
+    portable: Path | None
+    measure: int
+    export: bool
+    pack: Path | None
+    max_mib: float
+    seed: int
 
 
 @click.command()
@@ -36,144 +65,199 @@ MEASURED = 64
     type=FILE,
     multiple=True,
     required=True,
-    help="Folder or zip of pictures with faces; repeat for more. A labels.csv in it gives directions.",
+    help="Folder or zip of pictures with faces, or packed faces; repeat for more. A labels.csv gives directions.",
 )
-@click.option("-o", "--out", type=FILE, required=True, help="Folder of the run; an unfinished run in it goes on.")
+@click.option("-o", "--out", type=FILE, help="Folder of the run; an unfinished run in it goes on.")
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    default=110.0,
-    show_default=True,
-    help="Time budget, over all resumptions.",
+    help="Time budget, over all resumptions.  [default: 110, or the recipe's]",
 )
-@click.option("--resolution", type=click.Choice(["32", "64", "128", "256"]), default="64", show_default=True)
-@click.option("--batch", type=click.IntRange(2, 512), default=16, show_default=True, help="Images a step.")
+@click.option(
+    "--call-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop after this long, sheets included, to go on with another call.",
+)
+@click.option("--recipe", type=click.Choice(list(RECIPES)), help="Settings for a GPU, thought out as a whole.")
+@click.option("--resolution", type=click.Choice(["32", "64", "128", "256"]), help="[default: 64, or the recipe's]")
+@click.option("--batch", type=click.IntRange(2, 512), help="Images a step.  [default: 16, or the recipe's]")
 @click.option(
     "--adversarial",
     type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="Weight of the adversarial loss; wants a GPU.",
+    help="Weight of the adversarial loss; wants a GPU.  [default: 0, or the recipe's]",
 )
 @click.option(
     "--sharpen",
     type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
     help="Pull of a small discriminator of patches on reconstructions, 0.2 for instance; a CPU can afford it.",
 )
-@click.option("--start", metavar="MODEL", help="Model to start from, of the same or a smaller resolution.")
+@click.option(
+    "--start", metavar="MODEL", help="Model, or portable run, to start from; of the same or a smaller resolution."
+)
 @click.option(
     "--attributes", type=FILE, help="TOML file of the directions to find; the default model's where left out."
 )
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    default="float32",
+    show_default=True,
+    help="Number format of convolutions; bf16 is for a GPU.",
+)
+@click.option("--compile", "compiled", is_flag=True, help="Compile the networks first: a minute, then faster steps.")
+@click.option("--portable", type=FILE, help="Folder for the run's state in small files; a run in it goes on.")
+@click.option(
+    "--measure",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Measure the Fréchet distance of so many random faces at the end of the call.",
+)
+@click.option("--export/--no-export", default=True, help="Make a model of a finished run (default), or do not.")
+@click.option("--pack", type=FILE, help="Do not train: write the faces of --data into this zip, to be carried.")
+@click.option("--max-mib", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-def train(
-    data: tuple[Path, ...],
-    out: Path,
-    minutes: float,
-    resolution: str,
-    batch: int,
-    adversarial: float,
-    sharpen: float,
-    start: str | None,
-    attributes: Path | None,
-    threads: int,
-    device: str,
-    seed: int,
-) -> None:
+def train(**options: Any) -> None:
     """Train generator, encoder and directions on your own (licensed) faces.
 
     The run's folder gets a sheet of reconstructions every few minutes, and at the end the folder `model`, which
-    --model takes.
+    --model takes. Started by torchrun, all processes share each batch.
     """
-    torch.set_num_threads(threads)
+    begun, wishes = time.monotonic(), _Wishes(**options)
+    torch.set_num_threads(wishes.threads)
     keep_memory()
-    wanted = read_attributes(attributes)
+    if wishes.pack is not None:
+        _pack(wishes, wishes.pack)
+    elif wishes.out is None:
+        raise UsageError("say where the run's folder is, with --out")
+    else:
+        team, device = processes.join(choose_device(wishes.device))
+        try:
+            _train(wishes, wishes.out, team, device, begun)
+        finally:
+            processes.leave()
+
+
+def _train(wishes: _Wishes, out: Path, team: processes.Processes, device: torch.device, begun: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    networks = None if start is None else _networks(start)
-    shape = shape_for(int(resolution)) if networks is None else shape_from(networks, int(resolution))
-    config = replace(
-        shape, minutes=minutes, batch=batch, adversarial=adversarial, patches=sharpen, seed=seed, adversarial_from=0.0
-    )
-    faces = _faces(data, out, config.resolution)
-    training = faces.subset(~faces.held_out)
+    networks = None if wishes.start is None else _networks(wishes.start)
+    config = _config(wishes, networks)
+    faces = team.in_turn(lambda: _faces(wishes.data, out, config.resolution))
     shown = faces.subset(faces.held_out)
+    trainer = Trainer(
+        config,
+        faces.subset(~faces.held_out),
+        out,
+        device,
+        start=networks,
+        portable=wishes.portable,
+        arithmetic=Arithmetic(wishes.precision == "bf16", "inductor" if wishes.compiled else None),
+        processes=team,
+    )
     if not len(shown):
-        shown = training
-    trainer = Trainer(config, training, out, str(choose_device(device)), start=networks)
+        shown = faces
+    speed = _Speed(trainer)
     with bar("Training", 1000) as update:
 
         def report(values: dict[str, float]) -> None:
-            update(round(values["share"] * 1000))
-            losses = " ".join(
-                f"{name} {value:.4f}" for name, value in values.items() if name not in ("share", "images")
-            )
-            _log(out, f"{trainer.progress.seconds:.0f} s, {int(values['images'])} images: {losses}")
-            if trainer.progress.steps % 500 == 0:
-                _log(out, _sheet(trainer, shown, out))
+            update(round(values.pop("share") * 1000))
+            seconds, images = trainer.progress.seconds, int(values.pop("images"))
+            words = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+            _log(out, f"{seconds:.0f} s, {images} images, {speed.lately():.1f} a second: {words}")
 
-        trainer.run(report)
-    click.echo(_sheet(trainer, shown, out))
-    export_model(trainer, faces, attribute_table(faces, data, wanted), wanted, out / "model", say=click.echo)
+        until = float("inf")
+        if wishes.call_minutes is not None:
+            closing = CLOSING * (2 if wishes.measure else 1)
+            until = begun + wishes.call_minutes * 60.0 - min(closing, wishes.call_minutes * 30.0)
+
+        def show() -> None:
+            _show(trainer, shown, out)
+
+        if trainer.share < 1.0:
+            trainer.run(report, until=until, saved=show)
+    if team.first:
+        _finish(wishes, trainer, faces, shown, out, {"images_a_second": speed.best})
+
+
+class _Speed:
+    """Images a second between reports."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.progress, self.best = trainer.progress, 0.0
+        self._images, self._seconds = self.progress.images, self.progress.seconds
+
+    def lately(self) -> float:
+        """Since the last time that this was asked."""
+        images, seconds = self.progress.images - self._images, self.progress.seconds - self._seconds
+        self._images, self._seconds = self.progress.images, self.progress.seconds
+        found = images / max(seconds, 1e-9)
+        self.best = round(max(self.best, found), 1)
+        return found
+
+
+def _finish(
+    wishes: _Wishes, trainer: Trainer, faces: FaceSet, shown: FaceSet, out: Path, notes: dict[str, Any]
+) -> None:
+    """What the first process does when a call's time is up."""
+    if wishes.measure:
+        notes["frechet"] = {"count": wishes.measure, "distance": sample_distance(trainer, faces, wishes.measure)}
+        _log(out, f"Fréchet distance of {wishes.measure} samples: {notes['frechet']['distance']:.2f}")
+    click.echo(_show(trainer, shown, out, notes))
+    if trainer.share < 1.0:
+        done, whole = trainer.progress.seconds / 60.0, trainer.config.minutes
+        click.echo(f"{out}: {done:.1f} of {whole:g} minutes, {trainer.progress.images} images; call again to go on")
+        return
+    if not wishes.export:
+        click.echo(
+            f"{out}: finished, {trainer.progress.images} images seen; the same with --export makes a model of it"
+        )
+        return
+    # Imported here: directions and their judges are not needed where a machine only trains.
+    from faceloom.training.attributes import attribute_table, read_attributes
+    from faceloom.training.export import export_model
+
+    wanted = read_attributes(wishes.attributes)
+    export_model(trainer, faces, attribute_table(faces, wishes.data, wanted), wanted, out / "model", say=click.echo)
     click.echo(f"{out / 'model'}: {trainer.progress.images} images seen; use it with --model {out / 'model'}")
 
 
-def _log(out: Path, line: str) -> None:
-    with (out / "log.txt").open("a", encoding="utf-8") as log:
-        log.write(line + "\n")
+def _pack(wishes: _Wishes, path: Path) -> None:
+    resolution = int(wishes.resolution or (RECIPES[wishes.recipe].resolution if wishes.recipe else 64))
+    with bar("Finding faces") as update:
+        faces = packing.gather(wishes.data, resolution, progress=update)
+    with bar("Packing") as update:
+        quality, size = packing.pack(faces, path, int(wishes.max_mib * 2**20), progress=update)
+    click.echo(f"{path}: {len(faces)} faces of {resolution} px, quality {quality}, {size / 2**20:.1f} MiB")
 
 
-def shape_for(resolution: int) -> TrainingConfig:
-    """The default shape, with blocks left out or added at the fine end."""
-    config = TrainingConfig()
-    while config.resolution > resolution:
-        config = replace(
-            config,
-            resolution=config.resolution // 2,
-            channels=config.channels[:-1],
-            encoder_widths=config.encoder_widths[1:],
-        )
-    while config.resolution < resolution:
-        config = replace(
-            config,
-            resolution=config.resolution * 2,
-            channels=(*config.channels, max(8, config.channels[-1] // 2)),
-            encoder_widths=(max(8, config.encoder_widths[0] // 2), *config.encoder_widths),
-        )
-    return config
+def _config(wishes: _Wishes, networks: Start | None) -> TrainingConfig:
+    """The settings: a recipe's, or those that fit the resolution or the model to start from; then what was asked."""
+    if wishes.recipe is not None:
+        config = RECIPES[wishes.recipe]
+        if wishes.resolution not in (None, str(config.resolution)):
+            raise UsageError(f"the recipe {wishes.recipe} is for {config.resolution} px; leave --resolution out")
+    else:
+        size = int(wishes.resolution or 64)
+        config = shape_for(size) if networks is None else shape_from((networks[0], networks[1]), size)
+        config = replace(config, adversarial_from=0.0)
+    asked = {
+        "minutes": wishes.minutes,
+        "batch": wishes.batch,
+        "adversarial": wishes.adversarial,
+        "patches": wishes.sharpen,
+        "seed": wishes.seed,
+    }
+    return replace(config, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]
 
 
-def shape_from(networks: tuple[StyleGAN2, ResidualEncoder], resolution: int) -> TrainingConfig:
-    """The shape of a trained model, with blocks added to its generator up to `resolution`, and settings to refine it.
+def _networks(name: str) -> Start:
+    run = portable.read_portable(Path(name))
+    if run is not None:
+        return portable.networks_of(run)
+    from faceloom.model import load_model
 
-    Raises:
-        TrainingError: if the model is larger.
-    """
-    generator, encoder = networks
-    channels = generator.config.channels
-    if generator.resolution > resolution:
-        raise TrainingError(
-            f"the model to start from draws {generator.resolution} px, more than {resolution}; raise --resolution"
-        )
-    while 4 << (len(channels) - 1) < resolution:
-        channels = (*channels, max(8, channels[-1] * 5 // 6))
-    return replace(
-        TrainingConfig(),
-        resolution=resolution,
-        channels=channels,
-        encoder_widths=encoder.config.widths,
-        w_dim=generator.w_dim,
-        mapping_layers=generator.config.mapping_layers,
-        learning_rate=1.5e-3,
-        anneal=0.5,
-        perceptual=0.4,
-        perceptual_size=max(96, resolution),
-    )
-
-
-def _networks(name: str) -> tuple[StyleGAN2, ResidualEncoder]:
     model = load_model(name)
     if not (isinstance(model.generator, StyleGAN2) and isinstance(model.encoder, ResidualEncoder)):
         raise TrainingError(f"{name} was not made by `faceloom train`; start from such a model, or from none")
@@ -188,23 +272,29 @@ def _faces(data: tuple[Path, ...], out: Path, resolution: int) -> FaceSet:
             raise TrainingError(f"{kept} holds faces of another resolution; choose another --out")
         return faces
     with bar("Finding faces") as update:
-        faces = load_faces(data, resolution, progress=update)
-    faces.save(kept)
+        faces = packing.gather(data, resolution, progress=update)
+    if not all(map(packing.is_packed, data)):
+        faces.save(kept)
     click.echo(f"{len(faces)} faces, {faces.skipped} pictures without a usable one")
     return faces
 
 
-@torch.no_grad()
-def _sheet(trainer: Trainer, faces: FaceSet, out: Path) -> str:
-    """Draw held-out faces from W and from W+ with the averaged networks, and say how near they come."""
-    generator, encoder = trainer.averaged_networks()
-    images = to_images(faces.pixels[:MEASURED]).to(trainer.device)
-    base, offsets = encoder.split(images)
-    alone = base.unsqueeze(1).expand(-1, generator.num_ws, -1)
-    drawn = [generator.synthesize(codes).clamp(-1.0, 1.0) for codes in (alone, alone + offsets)]
-    columns = [faces.pixels[:SHEET_ROWS], *(to_pixels(one[:SHEET_ROWS]) for one in drawn)]
-    sheet = grid(list(zip(*columns, strict=True)), None, ["face", "from W", "from W+"], cell=128)
+def _show(trainer: Trainer, faces: FaceSet, out: Path, notes: dict[str, Any] | None = None) -> str:
+    """Draw the sheets, write the portable state, and say how near reconstructions come."""
+    pictures = {}
+    sheet, line = reconstruction_sheet(trainer, faces)
     save_photo(Photo(sheet), out / "sheet.png")
-    from_w, from_w_plus = (float(psnr(one, images).mean()) for one in drawn)
-    kind = "held-out faces" if faces.held_out.all() else "faces, none held out"
-    return f"PSNR on {len(images)} {kind}: {from_w:.2f} dB from W, {from_w_plus:.2f} dB from W+"
+    pictures["sheet.jpg"] = jpeg(sheet)
+    if trainer.config.adversarial:
+        random = sample_sheet(trainer)
+        save_photo(Photo(random), out / "samples.png")
+        pictures["samples.jpg"] = jpeg(random)
+    _log(out, line)
+    log = (out / LOG_FILE).read_text(encoding="utf-8").splitlines()[-_LOG_LINES:]
+    trainer.save_portable(pictures, {**(notes or {}), "log": log})
+    return line
+
+
+def _log(out: Path, line: str) -> None:
+    with (out / LOG_FILE).open("a", encoding="utf-8") as log:
+        log.write(line + "\n")

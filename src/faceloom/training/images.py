@@ -18,8 +18,6 @@ from PIL import Image
 from torch import Tensor
 
 from faceloom.errors import FaceError, PhotoError, TrainingError
-from faceloom.faces.align import align
-from faceloom.faces.detect import choose, detect
 from faceloom.files import replacing
 from faceloom.types import Crop, Photo
 
@@ -57,6 +55,18 @@ class FaceSet:
         """The faces where `chosen` (N,) is true."""
         names = tuple(name for name, keep in zip(self.names, chosen, strict=True) if keep)
         return FaceSet(self.pixels[chosen], self.landmarks[chosen], names, self.skipped)
+
+    @classmethod
+    def joined(cls, sets: Sequence[FaceSet]) -> FaceSet:
+        """All faces of sets of one resolution."""
+        if len(sets) == 1:
+            return sets[0]
+        return cls(
+            np.concatenate([one.pixels for one in sets]),
+            np.concatenate([one.landmarks for one in sets]),
+            tuple(name for one in sets for name in one.names),
+            sum(one.skipped for one in sets),
+        )
 
     def save(self, path: Path) -> None:
         """Write as an npz file without compression."""
@@ -147,6 +157,10 @@ def _is_grey(pixels: NDArray[np.uint8]) -> bool:
 def _align(pixels: NDArray[np.uint8], name: str, resolution: int) -> Crop:
     if _is_grey(pixels):
         raise PhotoError(f"{name} has no colour")
+    # Imported here: a machine that trains on packed faces needs no detector.
+    from faceloom.faces.align import align
+    from faceloom.faces.detect import choose, detect
+
     photo = Photo(pixels, name=name)
     return align(photo, choose(detect(photo), None, photo), resolution)
 
@@ -162,22 +176,33 @@ class Batches:
 
     The jitter (gain per channel within ±6 %, gamma within ±15 %) stands in for the white balances and exposures of
     casual photos that generated faces lack.
+
+    The faces lie on the device as bytes, and all is done there: a batch costs no transfer.
+
+    Args:
+        faces: to draw from, with replacement.
+        batch: images at a time.
+        seed: of order and jitter; a device has its own random numbers.
+        device: where the faces lie and the batches are made.
     """
 
-    def __init__(self, faces: FaceSet, batch: int, seed: int) -> None:
-        self.pixels = torch.from_numpy(faces.pixels)
+    def __init__(self, faces: FaceSet, batch: int, seed: int, device: torch.device | str = "cpu") -> None:
+        self.pixels = torch.from_numpy(faces.pixels).to(device)
         self.batch = batch
-        self.random = torch.Generator().manual_seed(seed)
+        self.random = torch.Generator(device).manual_seed(seed)
 
     def __next__(self) -> Tensor:
         """(batch, 3, S, S) in [-1, 1]."""
-        index = torch.randint(len(self.pixels), (self.batch,), generator=self.random)
+        index = torch.randint(len(self.pixels), (self.batch,), generator=self.random, device=self.random.device)
         images = self.pixels[index].permute(0, 3, 1, 2).float() / 255.0
-        mirrored = torch.rand(self.batch, generator=self.random) < 0.5
-        images[mirrored] = images[mirrored].flip(3)
-        gamma = 1.0 + 0.15 * (2.0 * torch.rand(self.batch, 1, 1, 1, generator=self.random) - 1.0)
-        gain = 1.0 + 0.06 * (2.0 * torch.rand(self.batch, 3, 1, 1, generator=self.random) - 1.0)
+        mirrored = self._uniform(self.batch) < 0.5
+        images = torch.where(mirrored.reshape(-1, 1, 1, 1), images.flip(3), images)
+        gamma = 1.0 + 0.15 * (2.0 * self._uniform(self.batch, 1, 1, 1) - 1.0)
+        gain = 1.0 + 0.06 * (2.0 * self._uniform(self.batch, 3, 1, 1) - 1.0)
         return ((images.clamp_min(1e-4) ** gamma) * gain).clamp(0.0, 1.0) * 2.0 - 1.0
 
     def __iter__(self) -> Batches:
         return self
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.random, device=self.random.device)

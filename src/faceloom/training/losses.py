@@ -1,10 +1,20 @@
-"""The adversarial losses. Reconstructions are judged by the distances of `faceloom.inversion.losses`."""
+"""The losses that training minimises.
+
+Reconstructions are judged by the distances of `faceloom.inversion.losses`; here their constants stay on the device, as
+a copy in every step would make the host wait for it.
+"""
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from faceloom.encoders.features import squared_distances, unit_features
+from faceloom.inversion.losses import PerceptualDistance, face_weight
 
 
 def generator_adversarial(fake_scores: Tensor) -> Tensor:
@@ -21,3 +31,48 @@ def r1_penalty(real_scores: Tensor, real: Tensor) -> Tensor:
     """Mean squared gradient of the scores at real images, which must ask for gradients (Mescheder et al. 2018)."""
     (gradient,) = torch.autograd.grad(real_scores.sum(), real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+class PathLength(nn.Module):
+    """Pulls the length of a picture's change for a step in W towards its running mean.
+
+    Source: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", section 3.2.
+
+    Attributes:
+        mean: () running mean of the lengths.
+    """
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, ws: Tensor, images: Tensor) -> Tensor:
+        """The penalty for images (N, 3, S, S) drawn from ws (N, L, D), by operations that differentiate twice."""
+        noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+        (gradient,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
+        lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+        with torch.no_grad():
+            self.mean.lerp_(lengths.mean(), 0.01)
+        return (lengths - self.mean).square().mean()
+
+
+@cache
+def _weight(size: int, device: torch.device) -> Tensor:
+    return face_weight(size).to(device)
+
+
+def pixel_distance(fake: Tensor, real: Tensor) -> Tensor:
+    """Face-weighted mean absolute difference of images (N, 3, S, S), for each image: (N,)."""
+    return ((fake - real).abs() * _weight(real.shape[-1], real.device)).mean(dim=(1, 2, 3))
+
+
+class DevicePerceptualDistance(PerceptualDistance):
+    """`PerceptualDistance` whose weights stay on the device."""
+
+    def distance_to(self, targets: list[Tensor], fake: Tensor) -> Tensor:
+        """Distance of each image to its target, (N,); differentiable with respect to `fake`."""
+        maps = squared_distances(unit_features(self.features(self._resize(fake))), targets)
+        weighted = [(one * _weight(one.shape[-1], fake.device)).mean(dim=(1, 2, 3)) for one in maps]
+        return torch.stack(weighted).mean(dim=0)

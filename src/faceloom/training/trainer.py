@@ -10,15 +10,16 @@ Stages, by the share of the budget that is used up:
 
 Half of the images of a batch are drawn from their code in W alone, the others with an offset per layer (e4e, Tov et al.
 2021), so that both spaces give faces.
+
+A step never waits for the device: losses stay there until they are reported.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -27,82 +28,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
+from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError
 from faceloom.files import replacing
-from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from faceloom.inversion.losses import PerceptualDistance, face_weight, pixel_distance
-from faceloom.training import losses
+from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.training.adversary import PATH_INTERVAL, Adversary, Averages, PatchCritic, mixed_codes
+from faceloom.training.arithmetic import Arithmetic, adam, prefer_speed
+from faceloom.training.config import TrainingConfig
 from faceloom.training.discriminator import Discriminator, PatchDiscriminator
 from faceloom.training.growth import grow
 from faceloom.training.images import Batches, FaceSet
+from faceloom.training.losses import DevicePerceptualDistance, PathLength, pixel_distance
+from faceloom.training.portable import PortableRun, carried, plan, read_portable, write_portable
+from faceloom.training.principal import PrincipalCodes
+from faceloom.training.processes import Processes
+
+__all__ = ["STATE_FILE", "PrincipalCodes", "Progress", "Start", "Trainer", "TrainingConfig"]
 
 STATE_FILE = "state.pt"
-R1_INTERVAL = 16
+RISE_STEPS = 100
+"""Steps over which the learning rate rises, when a run begins and when it goes on without Adam's moments."""
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train. The defaults are the embedded model's, made for one CPU core.
-
-    Attributes:
-        resolution: side of the images in pixels.
-        channels: feature maps of the generator for 4, 8, ... pixels.
-        encoder_widths: channels of the encoder from the size that it works on down to 4 pixels; that size may be less
-            than `resolution`.
-        w_dim: dimension of Z and W.
-        mapping_layers: fully connected layers from z to w.
-        minutes: time budget of the whole run, over all resumptions.
-        batch: images a step.
-        learning_rate: Adam's, at its peak.
-        warm, half: shares of the budget at which the warm start and the half-resolution stage end.
-        anneal: share from which the learning rate falls, along a cosine, to a twentieth.
-        perceptual, offsets, adversarial, r1: weights of the losses; the pixel loss has weight 1.
-        patches: how hard a patch discriminator pulls on reconstructions, as a share of the pull of the other losses on
-            the picture; 0 for none. For a CPU; `adversarial` is for a GPU.
-        adversarial_from: share of the budget from which the adversarial losses act.
-        perceptual_size: side to which images are brought for the perceptual loss, in pixels.
-        ema_steps: half-life of the averaged weights in steps.
-        seed: of weights and batches.
-    """
-
-    resolution: int = 64
-    channels: tuple[int, ...] = (128, 128, 96, 48, 24)
-    encoder_widths: tuple[int, ...] = (24, 48, 96, 144, 192)
-    w_dim: int = 128
-    mapping_layers: int = 4
-    minutes: float = 110.0
-    batch: int = 16
-    learning_rate: float = 2e-3
-    warm: float = 0.08
-    half: float = 0.25
-    anneal: float = 0.55
-    perceptual: float = 0.25
-    offsets: float = 0.003
-    adversarial: float = 0.0
-    patches: float = 0.0
-    adversarial_from: float = 0.5
-    r1: float = 1.0
-    perceptual_size: int = 96
-    ema_steps: float = 150.0
-    seed: int = 0
-
-    def generator(self) -> StyleGAN2Config:
-        """Shape of the generator."""
-        return StyleGAN2Config(
-            self.resolution,
-            self.channels,
-            z_dim=self.w_dim,
-            w_dim=self.w_dim,
-            mapping_layers=self.mapping_layers,
-            mapping_gain=1.0,
-        )
-
-    def encoder(self) -> ResidualEncoderConfig:
-        """Shape of the encoder."""
-        size = 4 << (len(self.encoder_widths) - 1)
-        return ResidualEncoderConfig(size, self.encoder_widths, self.w_dim, self.generator().num_ws)
+Start = tuple[StyleGAN2, ResidualEncoder] | tuple[StyleGAN2, ResidualEncoder, Discriminator | None]
 
 
 @dataclass
@@ -112,35 +59,6 @@ class Progress:
     steps: int = 0
     images: int = 0
     seconds: float = 0.0
-
-
-class PrincipalCodes(nn.Module):
-    """Whitened principal components of face-weighted images at 32 px: the codes of the warm start."""
-
-    mean: Tensor
-    basis: Tensor
-
-    def __init__(self, dim: int, size: int = 32) -> None:
-        super().__init__()
-        self.size = size
-        self.register_buffer("mean", torch.zeros(3 * size * size))
-        self.register_buffer("basis", torch.zeros(3 * size * size, dim))
-
-    @torch.no_grad()
-    def fit(self, batches: Batches, count: int = 8192) -> None:
-        """Estimate from `count` images."""
-        rows = torch.cat([self._flatten(next(batches)) for _ in range(math.ceil(count / batches.batch))])
-        self.mean.copy_(rows.mean(dim=0))
-        _, deviations, basis = torch.pca_lowrank(rows - self.mean, self.basis.shape[1], center=False, niter=3)
-        self.basis.copy_(basis / (deviations / math.sqrt(len(rows))))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) to (N, dim), each component of mean 0 and deviation 1."""
-        return (self._flatten(images) - self.mean) @ self.basis
-
-    def _flatten(self, images: Tensor) -> Tensor:
-        small = functional.interpolate(images, (self.size, self.size), mode="area")
-        return (small * face_weight(self.size).to(images.device).sqrt()).flatten(1)
 
 
 class Trainer:
@@ -154,10 +72,14 @@ class Trainer:
         start: networks to start from, of the same or a smaller resolution, instead of random weights; the run then has
             neither a warm start nor a stage at half resolution. What they lack begins as an enlarged copy of their
             picture.
+        portable: a folder of the run's state in small files, see `faceloom.training.portable`; one that is further on
+            than the state in `out` is resumed instead.
+        arithmetic: number format and compilation.
+        processes: that train together.
 
     Raises:
         TrainingError: if the folder holds a run of another configuration, or the faces have another size, or the
-            networks to start from do not fit.
+            networks to start from do not fit, or the portable state would not.
     """
 
     def __init__(
@@ -165,9 +87,12 @@ class Trainer:
         config: TrainingConfig,
         faces: FaceSet,
         out: Path,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         *,
-        start: tuple[StyleGAN2, ResidualEncoder] | None = None,
+        start: Start | None = None,
+        portable: Path | None = None,
+        arithmetic: Arithmetic | None = None,
+        processes: Processes | None = None,
     ) -> None:
         if start is not None:
             config = replace(config, warm=0.0, half=0.0)
@@ -175,35 +100,61 @@ class Trainer:
             raise TrainingError(f"the faces are {faces.pixels.shape[1]} px, the model {config.resolution} px")
         torch.manual_seed(config.seed)
         self.config, self.out, self.device = config, out, torch.device(device)
-        self.batches = Batches(faces, config.batch, config.seed)
+        self.portable, self.arithmetic = portable, arithmetic or Arithmetic()
+        self.processes = processes or Processes()
+        prefer_speed(self.device)
+        self.batches = Batches(
+            faces, self.processes.share(config.batch), config.seed + 7919 * self.processes.rank, self.device
+        )
         self.progress = Progress()
+        self._risen_from = 0
+        self._make_networks(start)
+        self._make_optimizers()
+        resumed = self._resume()
+        if portable is not None:
+            plan(self._carried())
+        if not resumed and config.warm > 0.0:
+            self.principal.fit(self.batches)
+        self.processes.agree(self._networks())
+        self._ready()
+
+    def _make_networks(self, start: Start | None) -> None:
+        config = self.config
         self.generator = self._place(StyleGAN2(config.generator()))
         self.encoder = self._place(ResidualEncoder(config.encoder()))
         self.discriminator = self._place(Discriminator(config.channels)) if config.adversarial else None
         self.patches = self._place(PatchDiscriminator()) if config.patches else None
         self.principal = self._place(PrincipalCodes(config.w_dim))
-        self.perceptual = self._place(PerceptualDistance(config.perceptual_size)) if config.perceptual else None
+        self.perceptual = self._place(DevicePerceptualDistance(config.perceptual_size)) if config.perceptual else None
+        self.path = self._place(PathLength()) if config.adversarial and config.path_length else None
         if start is not None:
             grow(start[0], self.generator)
             grow(start[1], self.encoder)
-        parameters = [*self.generator.parameters(), *self.encoder.parameters()]
-        self.optimizer = torch.optim.Adam(parameters, config.learning_rate, betas=(0.9, 0.99))
-        self.judge_optimizer = (
-            torch.optim.Adam(self.discriminator.parameters(), config.learning_rate, betas=(0.0, 0.99))
-            if self.discriminator
-            else None
-        )
-        self.patch_optimizer = (
-            torch.optim.Adam(self.patches.parameters(), config.learning_rate, betas=(0.5, 0.99))
-            if self.patches
-            else None
-        )
+            if len(start) == 3 and start[2] is not None and self.discriminator is not None:
+                grow(start[2], self.discriminator)
         self.averaged = nn.ModuleDict(
             {"generator": copy.deepcopy(self.generator), "encoder": copy.deepcopy(self.encoder)}
         ).requires_grad_(False)
         self.averaged.eval()
-        if not self._resume() and config.warm > 0.0:
-            self.principal.fit(self.batches)
+
+    def _make_optimizers(self) -> None:
+        config = self.config
+        self._parameters = [*self.generator.parameters(), *self.encoder.parameters()]
+        self.optimizer = adam(self._parameters, config.learning_rate, (config.momentum, 0.99), self.device)
+        self.adversary = (
+            Adversary(config, self.discriminator, self.arithmetic, self.processes) if self.discriminator else None
+        )
+        self.critic = (
+            PatchCritic(config.patches, self.patches, config.learning_rate, self.processes) if self.patches else None
+        )
+
+    def _ready(self) -> None:
+        """Prepare what a step calls; processes, and resumed adversaries, go on with random numbers of their own."""
+        live = nn.ModuleDict({"generator": self.generator, "encoder": self.encoder})
+        self._averages = Averages(self.averaged, live)
+        self._synthesize = self.arithmetic.ready(self.generator.synthesize_styles)
+        if self.processes.count > 1 or (self.adversary is not None and self.progress.images):
+            torch.manual_seed(hash((self.config.seed, self.processes.rank, self.progress.images)))
 
     @property
     def share(self) -> float:
@@ -215,177 +166,222 @@ class Trainer:
         return cast(StyleGAN2, self.averaged["generator"]), cast(ResidualEncoder, self.averaged["encoder"])
 
     def run(
-        self, report: Callable[[dict[str, float]], None], *, report_every: int = 50, save_every: float = 180.0
+        self,
+        report: Callable[[dict[str, float]], None],
+        *,
+        report_every: int = 50,
+        save_every: float = 180.0,
+        until: float = math.inf,
+        saved: Callable[[], None] = lambda: None,
     ) -> None:
-        """Train until the budget is used up; `report` gets the losses every so many steps."""
-        saved = started = time.monotonic()
+        """Train until the budget is used up; `report` gets the losses every so many steps.
+
+        Args:
+            report: called by the first process.
+            report_every: steps between reports; only then does the host wait for the device.
+            save_every: seconds between states.
+            until: stop at this time of `time.monotonic()`, budget or not.
+            saved: called by the first process after each state, the last one included.
+        """
+        last = started = time.monotonic()
         before = self.progress.seconds
-        while self.share < 1.0:
+        values: dict[str, Tensor] = {}
+        late = 0.0
+        while self.share < 1.0 and not late:
             values = self.step()
             now = time.monotonic()
-            self.progress.seconds = before + now - started
-            if self.progress.steps % report_every == 0:
-                report({"share": self.share, "images": self.progress.images, **values})
-            if now - saved > save_every:
-                self.save()
-                saved = now
-        self.save()
+            reporting = self.progress.steps % report_every == 0
+            if self.processes.count == 1 or reporting:
+                # One clock for all processes: stages and the end must come in the same step for all of them.
+                told = [before + now - started, float(now > until), float(now - last > save_every)]
+                self.progress.seconds, late, due = self.processes.of_first(told, self.device)
+                if reporting:
+                    known = self._numbers(values)
+                    if self.processes.first:
+                        report({"share": self.share, "images": self.progress.images, **known})
+                if due and not late:
+                    self._keep(values, saved)
+                    last = time.monotonic()
+        self._keep(values, saved)
 
-    def step(self) -> dict[str, float]:
-        """One step of all networks; returns the losses."""
+    def step(self) -> dict[str, Tensor]:
+        """One step of all networks; returns the losses, which stay on the device."""
         self._set_learning_rate()
         share, config = self.share, self.config
-        real = next(self.batches).to(self.device).contiguous(memory_format=torch.channels_last)
+        real = next(self.batches).contiguous(memory_format=torch.channels_last)
+        judging = self.adversary is not None and share >= max(config.adversarial_from, config.half)
         resolution = config.resolution // 2 if share < config.half else config.resolution
-        target = real if resolution == config.resolution else functional.avg_pool2d(real, 2)
-        base, offsets = self.encoder.split(real)
-        values: dict[str, Tensor] = {}
-        if share < config.warm:
-            codes = self.principal(real)
-            values["codes"] = functional.mse_loss(base, codes)
-            ws = codes.unsqueeze(1).expand(-1, self.generator.num_ws, -1)
+        values, ws = self._codes(real[: max(1, round(len(real) * config.reconstructed))])
+        grainy = self.critic is not None and share >= config.adversarial_from
+        if judging:
+            # Reconstructions and samples are drawn at once: half as many kernels to start, and one program to compile.
+            z = torch.randn(len(real), self.generator.z_dim, device=self.device)
+            images = self._draw(torch.cat([ws, mixed_codes(self.generator, z)]), resolution, grainy=grainy)
+            fake, drawn = images[: len(ws)], images[len(ws) :]
         else:
-            alone = torch.arange(len(real), device=self.device) % 2 == 0
-            ws = base.unsqueeze(1) + offsets * (~alone).float().reshape(-1, 1, 1)
-            values["offsets"] = offsets.square().mean() * config.offsets
-        judged = self.patches is not None and share >= config.adversarial_from
-        fake = self.generator.synthesize(ws, "random" if judged else "none", resolution=resolution)
-        values["pixel"] = pixel_distance(fake, target).mean()
-        if self.perceptual is not None:
-            values["perceptual"] = self.perceptual(fake, target).mean() * config.perceptual
-        if self.discriminator is not None and share >= config.adversarial_from:
-            values.update(self._adversarial(fake, real))
+            fake = drawn = self._draw(ws, resolution, grainy=grainy)
+        target = real[: len(ws)]
+        if resolution < config.resolution:
+            target = functional.avg_pool2d(target, 2)
+        values.update(self._distances(fake, target))
+        if judging:
+            values.update(self._adversarial(fake, drawn, real))
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.stack([value for name, value in values.items() if name != "discriminator"]).sum()
-        if not bool(torch.isfinite(total)):
-            raise TrainingError(f"the loss is not a number after {self.progress.images} images; lower the rate")
-        if judged:
-            values.update(self._sharpen(fake, target))
+        if self.critic is not None and grainy:
+            values.update(self.critic.join(fake, target))
         total.backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(self._parameters)
         self.optimizer.step()
-        self._average()
+        self._averages.update(0.5 ** (1.0 / min(config.ema_steps, self.progress.steps + 1.0)))
         self.progress.steps += 1
-        self.progress.images += len(real)
-        return {name: float(value.detach()) for name, value in values.items()}
+        self.progress.images += len(real) * self.processes.count
+        return {name: value.detach() for name, value in values.items()}
 
     def save(self) -> None:
         """Write the state; a write that fails leaves the one before."""
         state = {
-            "config": json.dumps(asdict(self.config)),
+            "config": self.config.to_json(),
             "progress": asdict(self.progress),
             "networks": self._networks().state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "judge_optimizer": self.judge_optimizer.state_dict() if self.judge_optimizer else None,
-            "patch_optimizer": self.patch_optimizer.state_dict() if self.patch_optimizer else None,
+            "judge_optimizer": self.adversary.optimizer.state_dict() if self.adversary else None,
+            "patch_optimizer": self.critic.optimizer.state_dict() if self.critic else None,
             "random": self.batches.random.get_state(),
         }
         self.out.mkdir(parents=True, exist_ok=True)
         with replacing(self.out / STATE_FILE) as file:
             torch.save(state, file)
 
+    def save_portable(
+        self, pictures: Mapping[str, bytes] | None = None, notes: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the portable state, with up to two pictures and what was measured; does nothing without a folder."""
+        if self.portable is not None:
+            run = PortableRun(self.config.to_json(), asdict(self.progress), self._carried(), dict(notes or {}))
+            write_portable(self.portable, run, pictures)
+
+    def _codes(self, real: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Codes (N, L, D) for real images (N, 3, S, S), and the losses that they alone tell."""
+        share, config = self.share, self.config
+        with self.arithmetic.casting(self.device):
+            base, offsets = (part.float() for part in self.encoder.split(real))
+        if share < config.warm:
+            codes = self.principal(real)
+            ws = codes.unsqueeze(1).expand(-1, self.generator.num_ws, -1)
+            return {"codes": functional.mse_loss(base, codes)}, ws
+        alone = torch.arange(len(real), device=self.device) % 2 == 0
+        ws = base.unsqueeze(1) + offsets * (~alone).float().reshape(-1, 1, 1)
+        return {"offsets": offsets.square().mean() * config.offsets}, ws
+
+    def _distances(self, fake: Tensor, target: Tensor) -> dict[str, Tensor]:
+        values = {"pixel": pixel_distance(fake, target).mean() * self.config.pixel}
+        if self.perceptual is not None:
+            with self.arithmetic.casting(self.device):
+                distances = self.perceptual(fake, target)
+            values["perceptual"] = distances.float().mean() * self.config.perceptual
+        return values
+
+    def _adversarial(self, fake: Tensor, drawn: Tensor, real: Tensor) -> dict[str, Tensor]:
+        assert self.adversary is not None
+        judged = torch.cat([fake, drawn]) if self.config.judge_reconstructions else drawn
+        loss = self.adversary.learn(real, judged, self.progress.steps)
+        values = {"adversarial": self.adversary.fooled(judged) * self.config.adversarial, "discriminator": loss}
+        if self.path is not None and self.progress.steps % PATH_INTERVAL == 0:
+            z = torch.randn(max(1, len(real) // 2), self.generator.z_dim, device=self.device)
+            ws = mixed_codes(self.generator, z)
+            penalty = self.path(ws, self.generator.synthesize(ws, "none"))
+            values["path"] = penalty * (self.config.path_length * PATH_INTERVAL)
+        return values
+
+    def _draw(self, ws: Tensor, resolution: int, *, grainy: bool = False) -> Tensor:
+        """Images (N, 3, resolution, resolution) with 32 bits; so have the styles that ws (N, L, D) are turned into."""
+        styles = self.generator.styles(ws)
+        with self.arithmetic.casting(self.device):
+            images = self._synthesize(styles, "random" if grainy else "none", resolution=resolution)
+        return images.float()
+
     def _resume(self) -> bool:
         path = self.out / STATE_FILE
-        if not path.exists():
+        state: dict[str, Any] | None = None
+        if path.exists():
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        carried = None if self.portable is None else read_portable(self.portable)
+        if carried is not None and (state is None or carried.progress["images"] > state["progress"]["images"]):
+            self._take_over(carried)
+            return True
+        if state is None:
             return False
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        budget = {"minutes": self.config.minutes}
-        if json.loads(state["config"]) | budget != json.loads(json.dumps(asdict(self.config))):
-            raise TrainingError(f"{path} is a run with other settings; choose another --out, or the same settings")
+        self._check_settings(state["config"], path)
         self._networks().load_state_dict(state["networks"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.patch_optimizer is not None:
-            self.patch_optimizer.load_state_dict(state["patch_optimizer"])
-        if self.judge_optimizer is not None:
-            self.judge_optimizer.load_state_dict(state["judge_optimizer"])
-        self.batches.random.set_state(state["random"])
+        if self.critic is not None:
+            self.critic.optimizer.load_state_dict(state["patch_optimizer"])
+        if self.adversary is not None:
+            self.adversary.optimizer.load_state_dict(state["judge_optimizer"])
         self.progress = Progress(**state["progress"])
+        if self.processes.first and len(state["random"]) == len(self.batches.random.get_state()):
+            self.batches.random.set_state(state["random"])
+        else:  # the numbers of another device, or of the first process
+            self.batches.random.manual_seed(self.batches.random.initial_seed() + self.progress.images)
         return True
 
+    def _take_over(self, carried: PortableRun) -> None:
+        assert self.portable is not None
+        self._check_settings(carried.config, self.portable)
+        tensors = dict(carried.tensors)
+        for name in list(tensors):
+            kind, _, rest = name.partition("averaged.encoder.")
+            if not kind:
+                tensors["encoder." + rest] = tensors[name]
+        missing, unknown = self._networks().load_state_dict(tensors, strict=False)
+        if unknown or not all(name.startswith("principal.") for name in missing):
+            raise TrainingError(f"{self.portable} does not hold this run's networks; carry it over again")
+        self.progress = Progress(**carried.progress)
+        self._risen_from = self.progress.steps
+        self.batches.random.manual_seed(self.batches.random.initial_seed() + self.progress.images)
+
+    def _check_settings(self, kept: str, place: Path) -> None:
+        if not self.config.agrees_with(kept):
+            raise TrainingError(f"{place} is a run with other settings; choose another --out, or the same settings")
+
+    def _carried(self) -> dict[str, Tensor]:
+        return carried(self._networks().state_dict(), principal=self.share < self.config.warm)
+
     def _networks(self) -> nn.ModuleDict:
-        networks: dict[str, nn.Module] = {
+        networks: dict[str, nn.Module | None] = {
             "generator": self.generator,
             "encoder": self.encoder,
             "averaged": self.averaged,
             "principal": self.principal,
+            "discriminator": self.discriminator,
+            "patches": self.patches,
+            "augmentation": self.adversary.augmentation if self.adversary else None,
+            "path": self.path,
         }
-        if self.discriminator is not None:
-            networks["discriminator"] = self.discriminator
-        if self.patches is not None:
-            networks["patches"] = self.patches
-        return nn.ModuleDict(networks)
+        return nn.ModuleDict({name: network for name, network in networks.items() if network is not None})
 
     def _place(self, module: _ModuleT) -> _ModuleT:
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _set_learning_rate(self) -> None:
         config = self.config
-        over = max(0.0, self.share - config.anneal) / (1.0 - config.anneal)
+        over = 0.0 if config.anneal >= 1.0 else max(0.0, self.share - config.anneal) / (1.0 - config.anneal)
         fall = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, over)))
-        rise = min(1.0, (self.progress.steps + 1) / 100.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * fall * rise
+        rise = min(1.0, (self.progress.steps - self._risen_from + 1) / RISE_STEPS)
+        for optimizer in (self.optimizer, self.adversary.optimizer if self.adversary else None):
+            for group in optimizer.param_groups if optimizer else ():
+                group["lr"] = config.learning_rate * fall * rise
 
-    def _adversarial(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-        assert self.discriminator is not None
-        assert self.judge_optimizer is not None
-        z = torch.randn(len(real), self.generator.z_dim, device=self.device)
-        drawn = torch.cat([fake, self.generator.synthesize(self._mixed(z), "none")])
-        self.discriminator.requires_grad_(True)
-        lazy = self.progress.steps % R1_INTERVAL == 0
-        wanted = real.detach().requires_grad_(lazy)
-        real_scores = self.discriminator(wanted)
-        loss = losses.discriminator_adversarial(real_scores, self.discriminator(drawn.detach()))
-        total = loss
-        if lazy:
-            total = loss + losses.r1_penalty(real_scores, wanted) * (self.config.r1 * 0.5 * R1_INTERVAL)
-        self.judge_optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        self.judge_optimizer.step()
-        self.discriminator.requires_grad_(False)
-        fooled = losses.generator_adversarial(self.discriminator(drawn)) * self.config.adversarial
-        return {"adversarial": fooled, "discriminator": loss}
+    def _numbers(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """The losses as numbers: the host waits for the device here."""
+        known = {name: float(value) for name, value in values.items()}
+        if not all(map(math.isfinite, known.values())):
+            raise TrainingError(f"the loss is not a number after {self.progress.images} images; lower the rate")
+        return known
 
-    def _sharpen(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """Train the patch discriminator, and arrange that its pull joins that of the other losses on `fake`.
-
-        Its gradient is scaled to `config.patches` times the norm of theirs, image by image, so that no weight has to be
-        found (Esser et al. 2021, equation 7, balance the last layer in this way).
-        """
-        assert self.patches is not None
-        assert self.patch_optimizer is not None
-        self.patches.requires_grad_(True)
-        loss = losses.discriminator_adversarial(self.patches(real), self.patches(fake.detach()))
-        self.patch_optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.patch_optimizer.step()
-        self.patches.requires_grad_(False)
-        seen = fake.detach().requires_grad_()
-        fooled = losses.generator_adversarial(self.patches(seen))
-        (pull,) = torch.autograd.grad(fooled, seen)
-
-        def join(other: Tensor) -> Tensor:
-            norms = [one.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1) for one in (other, pull)]
-            return other + pull * (self.config.patches * norms[0] / norms[1].clamp_min(1e-12))
-
-        fake.register_hook(join)
-        return {"patches": fooled.detach(), "discriminator": loss.detach()}
-
-    def _mixed(self, z: Tensor) -> Tensor:
-        """Codes of z, half of them with the styles of another z from a random layer on (style mixing)."""
-        ws = self.generator.map(z)
-        other = ws.roll(1, dims=0)
-        cut = torch.randint(1, 2 * self.generator.num_ws, (len(z), 1, 1), device=self.device)
-        row = torch.arange(self.generator.num_ws, device=self.device).reshape(1, -1, 1)
-        return torch.where(row < cut, ws, other)
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = 0.5 ** (1.0 / min(self.config.ema_steps, self.progress.steps + 1.0))
-        live = nn.ModuleDict({"generator": self.generator, "encoder": self.encoder})
-        for kept, new in zip(self.averaged.parameters(), live.parameters(), strict=True):
-            kept.lerp_(new, 1.0 - decay)
-        for held, now in zip(self.averaged.buffers(), live.buffers(), strict=True):
-            if held.is_floating_point():
-                held.lerp_(now, 1.0 - decay)
-            else:
-                held.copy_(now)
+    def _keep(self, values: dict[str, Tensor], saved: Callable[[], None]) -> None:
+        self._numbers(values)  # a run that went wrong is not saved over one that did not
+        if self.processes.first:
+            self.save()
+            saved()
