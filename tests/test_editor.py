@@ -12,6 +12,7 @@ from faceloom.checkpoints import native
 from faceloom.editor import Editor, make_inverter
 from faceloom.effects import effect_sheet, face_picture
 from faceloom.errors import CheckpointError, DirectionError, FaceError, UsageError
+from faceloom.generators.cache import Cancelled
 from faceloom.imaging.photos import open_photo
 from faceloom.inversion.protocol import Step
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, load_model
@@ -47,6 +48,17 @@ def test_an_edit_changes_the_face_and_nothing_else(editor: Editor, paste: str) -
     inside = render.mask > 0.9
     assert np.abs(render.photo.pixels[inside].astype(int) - editor.photo.pixels[inside]).mean() > 1.0
     assert render.before[0].shape == render.after[0].shape
+
+
+def test_previews_are_what_a_render_draws_smaller_and_can_be_stopped(editor: Editor) -> None:
+    full = editor.preview(AGED)
+    assert all(map(np.array_equal, full, editor.render(AGED).after))
+    half = editor.model.generator.resolution // 2
+    (small,) = editor.preview(AGED, resolution=half)
+    assert small.shape == (half, half, 3)
+    with pytest.raises(Cancelled):
+        editor.preview(AGED.with_edit("smile", 1.5), cancelled=lambda: True)
+    assert all(map(np.array_equal, full, editor.preview(AGED)))
 
 
 def test_edits_add_up_in_any_order(editor: Editor) -> None:

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from faceloom.directions.drawing import moved_styles, synthesize_moved
+from faceloom.domains.cutout import head_cutout
+from faceloom.domains.drawing import DrawnFace, draw_photo
+from faceloom.domains.sticker import SIDE as STICKER_SIDE
+from faceloom.domains.sticker import cut_sticker
+from faceloom.domains.twin import blended
 from faceloom.errors import UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
 from faceloom.faces.mask import face_mask
 from faceloom.faces.paste import paste
 from faceloom.faces.transfer import apply_change, measure_change
+from faceloom.generators.cache import PrefixCaches
+from faceloom.generators.protocol import Generator
+from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images, to_pixels
 from faceloom.imaging.photos import open_photo
-from faceloom.inversion.encoder import EncoderInverter
-from faceloom.inversion.hybrid import HybridInverter
-from faceloom.inversion.protocol import Inverter, Step
+from faceloom.inversion.dial import default_fidelity, inverter_at
+from faceloom.inversion.likeness import Likeness, assess
+from faceloom.inversion.methods import MethodName, make_method
+from faceloom.inversion.protocol import Inversion, Inverter, Step
+from faceloom.inversion.tuning import Tuning, recalled
 from faceloom.model import DEFAULT, Model, load_model
-from faceloom.recipe import Recipe
+from faceloom.recipe import Edit, Recipe
 from faceloom.types import Crop, Face, Latent, Mask, Photo, Pixels, Render
 
-InverterName = Literal["encoder", "hybrid"]
+InverterName = MethodName
 CROP_SIZE = 256
 
 
@@ -41,6 +53,8 @@ class OpenFace:
         before: (S, S, 3) uint8 RGB, what the generator draws from that code.
         mask: (M, M) in crop space, where an edit may show: head and hair.
         motion: (M, M) in crop space, where it may move things: the face.
+        tuning: what the inversion added to the generator's weights for this face; None for nothing.
+        likeness: how well it reconstructs beside ordinary faces; None where the model does not say what is ordinary.
     """
 
     crop: Crop
@@ -48,6 +62,8 @@ class OpenFace:
     before: Pixels
     mask: Mask
     motion: Mask
+    tuning: Tuning | None = None
+    likeness: Likeness | None = None
 
 
 class Editor:
@@ -64,6 +80,7 @@ class Editor:
 
     def __init__(self, photo: Photo, faces: tuple[OpenFace, ...], model: Model) -> None:
         self.photo, self.faces, self.model = photo, faces, model
+        self._caches = PrefixCaches()
 
     @classmethod
     def open(
@@ -72,8 +89,10 @@ class Editor:
         *,
         model: Model | str = DEFAULT,
         face: int | Literal["all"] | None = None,
-        inverter: Inverter | InverterName = "hybrid",
+        inverter: Inverter | InverterName | None = None,
+        fidelity: float | None = None,
         progress: Callable[[Step], None] | None = None,
+        found: tuple[Face, ...] | None = None,
     ) -> Editor:
         """Find, align and invert the faces of a photo.
 
@@ -81,23 +100,37 @@ class Editor:
             photo: a photo, or the path of one.
             model: a model, its id, or its folder.
             face: which face, from 1, largest first; None for the largest, "all" for every one.
-            inverter: how to find the style code; "encoder" is fastest, "hybrid" more alike.
+            inverter: how to find the style code; the dial's method at `fidelity` where None.
+            fidelity: from 0, most editable, to 1, most alike; the dial's default where None. Not beside `inverter`.
             progress: called after every step of the inversion.
+            found: the faces that `detect` has found in this photo before; looked for where None.
 
         Raises:
             PhotoError: if the photo cannot be read.
             FaceError: if there is no such face in it.
             UsageError, CheckpointError: if the model cannot be loaded.
+            UsageError: if `inverter` and `fidelity` are both given, or either makes no sense.
         """
+        if inverter is not None and fidelity is not None:
+            raise UsageError("give either a fidelity or an inversion method")
         if not isinstance(photo, Photo):
             photo = open_photo(photo)
-        found = detect(photo)
+        found = detect(photo) if found is None else found
         chosen = found if face == "all" and found else (choose(found, None if face == "all" else face, photo),)
         if isinstance(model, str):
             model = load_model(model)
+        if inverter is None:
+            place = default_fidelity(model.generator) if fidelity is None else fidelity
+            inverter = inverter_at(place, model.generator, model.encoder, model.spread)
         if isinstance(inverter, str):
             inverter = make_inverter(inverter, model)
         return cls(photo, _invert(photo, chosen, model, inverter, progress), model)
+
+    @property
+    def inversion(self) -> Inversion:
+        """The codes of the faces and what belongs to them, as the inversion method found them."""
+        tunings = tuple(face.tuning for face in self.faces if face.tuning is not None)
+        return Inversion(torch.stack([face.latent.codes for face in self.faces]), tunings)
 
     def scaled(self, side: int) -> Editor:
         """The same open faces in a copy of the photo whose longer side is at most `side` pixels: for quick previews.
@@ -116,8 +149,22 @@ class Editor:
         size = (max(1, round(width * share)), max(1, round(height * share)))
         pixels = np.asarray(Image.fromarray(self.photo.pixels).resize(size, Image.Resampling.BOX))
         scale = np.array([size[0] / width, size[1] / height])
-        faces = tuple(replace(one, crop=_moved(one.crop, scale)) for one in self.faces)
-        return Editor(Photo(pixels, self.photo.icc_profile, self.photo.name), faces, self.model)
+        faces = tuple(replace(one, crop=one.crop.placed(one.crop.quad * scale)) for one in self.faces)
+        editor = Editor(Photo(pixels, self.photo.icc_profile, self.photo.name), faces, self.model)
+        editor._caches = self._caches  # it draws the same codes
+        return editor
+
+    def face_alone(self, face: int = 1) -> Editor:
+        """One open face, counted from 1, in a photo that is its aligned face and nothing else.
+
+        Raises:
+            UsageError: if there is no such face.
+        """
+        if not 1 <= face <= len(self.faces):
+            raise UsageError(f"there is no open face {face}; {len(self.faces)} are open")
+        one = self.faces[face - 1]
+        crop = one.crop.alone()
+        return Editor(Photo(crop.pixels, name=self.photo.name), (replace(one, crop=crop),), self.model)
 
     def codes(self, recipe: Recipe) -> Tensor:
         """The edited style codes of the faces, (N, num_ws, w_dim).
@@ -131,17 +178,47 @@ class Editor:
                 f"{self.model.id!r}; open it with the recipe's model"
             )
         codes = torch.stack([face.latent.codes for face in self.faces])
-        return self.model.directions.move(codes, recipe.edits)
+        return self.model.directions.move(codes, self._edits(recipe))
 
-    def render(self, recipe: Recipe) -> Render:
-        """Draw the photo as the recipe wants it.
+    def _edits(self, recipe: Recipe) -> tuple[Edit, ...]:
+        return self.model.directions.balanced(recipe.edits) if recipe.balance else recipe.edits
 
-        A recipe without edits gives the photo back bit for bit when `recipe.paste` is "transfer".
+    def preview(
+        self, recipe: Recipe, *, resolution: int | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> list[Pixels]:
+        """What the generator draws of each face, without the photo around it: (S, S, 3) uint8 RGB each.
+
+        Args:
+            recipe: what to do.
+            resolution: stop at this size S, for a quick look; the generator's own where None. Only StyleGAN2 can stop.
+            cancelled: asked before every layer; where it says True, drawing stops.
 
         Raises:
-            UsageError: as `codes`.
+            Cancelled: if `cancelled` said so.
+            UsageError: as `codes`, or if the generator cannot stop at this size.
         """
-        after = draw(self.model, self.codes(recipe))
+        offset = self.model.directions.style_offset(self._edits(recipe))
+        tunings = [face.tuning for face in self.faces]
+        return draw(
+            self.model, self.codes(recipe), offset, tunings, caches=self._caches, resolution=resolution,
+            cancelled=cancelled,
+        )  # fmt: skip
+
+    def render(self, recipe: Recipe, *, cancelled: Callable[[], bool] | None = None) -> Render:
+        """Draw the photo as the recipe wants it.
+
+        A recipe without edits and twin gives the photo back bit for bit when `recipe.paste` is "transfer". With a twin,
+        "transfer" draws the whole photo at its own resolution, and "replace" puts the twin's picture into the photo;
+        `after` holds the twin's pictures. `cancelled` is asked before every layer; where it says True, drawing stops.
+
+        Raises:
+            Cancelled: if `cancelled` said so.
+            UsageError: as `codes`, or if the model has no such twin.
+        """
+        offset = self.model.directions.style_offset(self._edits(recipe))
+        after = self.preview(recipe, cancelled=cancelled)
+        if recipe.twin:
+            return self._render_twin(recipe, after, offset)
         photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
         for face, edited in zip(self.faces, after, strict=True):
             if recipe.paste == "transfer":
@@ -152,33 +229,91 @@ class Editor:
             whole = np.maximum(whole, mask)
         return Render(photo, tuple(face.before for face in self.faces), tuple(after), whole)
 
+    def sticker(self, recipe: Recipe, face: int = 1, *, side: int = STICKER_SIDE) -> NDArray[np.uint8]:
+        """One head as the recipe wants it, cut out of its background with a white rim.
+
+        Args:
+            recipe: what to do to it; a twin suits stickers, but none is needed.
+            face: which open face, from 1.
+            side: of the sticker in pixels.
+
+        Returns:
+            (side, side, 4) uint8 RGBA, transparent around the head.
+
+        Raises:
+            UsageError: as `render`, or if there is no such open face.
+        """
+        if not 1 <= face <= len(self.faces):
+            raise UsageError(f"there is no open face {face}; {len(self.faces)} are open")
+        crop = self.faces[face - 1].crop
+        return cut_sticker(self.render(recipe).photo, crop, head_cutout(crop), side)
+
+    def _render_twin(self, recipe: Recipe, plain: list[Pixels], offset: Tensor | None) -> Render:
+        """`render` with a twin, given what the generator itself draws of the edited codes."""
+        twin = self.model.twins[recipe.twin]
+        drawer = blended(twin, self.model.generator, round(float(recipe.degree), 3))
+        tunings = [face.tuning for face in self.faces]
+        drawn = draw(replace(self.model, generator=drawer), self.codes(recipe), offset, tunings, caches=self._caches)
+        photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
+        faces = []
+        for face, edited, picture in zip(self.faces, plain, drawn, strict=True):
+            if recipe.paste == "transfer":
+                change = measure_change(face.before, edited, face.motion)
+                photo, _ = apply_change(photo, face.crop, change, face.mask)
+                faces.append(DrawnFace(face.crop, edited, picture, face.mask, face.motion, change))
+            else:
+                photo, mask = paste(photo, face.crop, picture, mask=face.mask, match_colour=False)
+                whole = np.maximum(whole, mask)
+        if faces:
+            photo, whole = draw_photo(photo, faces, twin.illustrator, recipe.degree)
+        return Render(photo, tuple(face.before for face in self.faces), tuple(drawn), whole)
+
 
 def make_inverter(name: InverterName, model: Model, *, steps: int | None = None) -> Inverter:
-    """The inversion method of this name for this model; `steps` of "hybrid" where not its default.
+    """The inversion method of this name for this model; `steps` where not its own number.
 
     Raises:
-        UsageError: if there is no such method.
+        UsageError: if there is no such method, or it needs an encoder and the model has none.
     """
-    if name == "encoder":
-        return EncoderInverter(model.encoder)
-    if name == "hybrid":
-        options = {} if steps is None else {"steps": steps}
-        return HybridInverter(model.generator, model.encoder, model.spread, **options)
-    raise UsageError(f'there is no inversion method {name!r}; choose "encoder" or "hybrid"')
+    return make_method(name, model.generator, model.encoder, model.spread, steps=steps)
 
 
 @torch.no_grad()
-def draw(model: Model, codes: Tensor) -> list[Pixels]:
-    """What the model's generator draws from codes (N, num_ws, w_dim): N pictures (S, S, 3) uint8 RGB."""
-    return list(to_pixels(model.generator.synthesize(codes)))
+def draw(
+    model: Model,
+    codes: Tensor,
+    offset: Tensor | None = None,
+    tunings: Sequence[Tuning | None] = (),
+    *,
+    caches: PrefixCaches | None = None,
+    resolution: int | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> list[Pixels]:
+    """What the model's generator draws from codes (N, num_ws, w_dim): N pictures (S, S, 3) uint8 RGB.
 
+    Args:
+        model: whose generator draws.
+        codes: (N, num_ws, w_dim).
+        offset: (channels,), added to the style vectors; see `DirectionSet.style_offset`.
+        tunings: where there are any, one for each code, None for the generator as it is.
+        caches: of the feature maps of the last time, to draw only what changed since; none where None.
+        resolution: as `PrefixCache.synthesize_styles`.
+        cancelled: as there.
+    """
+    caches = PrefixCaches(max_bytes=0) if caches is None else caches
 
-def _moved(crop: Crop, scale: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Crop:
-    """The crop of a photo whose axes were scaled by `scale` (2,)."""
-    face = crop.face
-    left, top, right, bottom = np.array(face.box) * np.tile(scale, 2)
-    moved = Face((float(left), float(top), float(right), float(bottom)), face.landmarks * scale, face.score)
-    return Crop(crop.pixels, crop.quad * scale, moved)
+    def one(drawer: Generator, some: Tensor) -> Tensor:
+        if not isinstance(drawer, StyleGAN2):
+            if resolution not in (None, drawer.resolution):
+                raise UsageError(f"this generator cannot stop at {resolution} px")
+            return synthesize_moved(drawer, some, offset)
+        styles = moved_styles(drawer, some, offset)
+        return caches.of(drawer).synthesize_styles(styles, resolution=resolution, cancelled=cancelled)
+
+    if not any(tunings):
+        return list(to_pixels(one(model.generator, codes)))
+    drawers = [model.generator if tuning is None else recalled(model.generator, tuning) for tuning in tunings]
+    return [to_pixels(one(drawer, code[None]))[0] for drawer, code in zip(drawers, codes, strict=True)]
 
 
 def _invert(
@@ -186,9 +321,14 @@ def _invert(
 ) -> tuple[OpenFace, ...]:
     size = max(CROP_SIZE, model.generator.resolution)
     crops = [align(photo, face, size) for face in faces]
-    codes = inverter.invert(to_images(np.stack([crop.pixels for crop in crops])), progress).detach()
+    images = to_images(np.stack([crop.pixels for crop in crops]))
+    found = inverter.invert(images, progress)
+    tunings = found.tunings or (None,) * len(crops)
+    drawn = draw(model, found.codes, None, tunings)
+    likenesses = assess(model.id, model.generator, model.encoder, images)
     opened = []
-    for crop, code, before in zip(crops, codes, draw(model, codes), strict=True):
+    for crop, code, before, tuning, likeness in zip(crops, found.codes, drawn, tunings, likenesses, strict=True):
         latent = Latent(code, "w+", model.generator.fingerprint)
-        opened.append(OpenFace(crop, latent, before, face_mask(crop, "head"), face_mask(crop, "face")))
+        masks = face_mask(crop, "head"), face_mask(crop, "face")
+        opened.append(OpenFace(crop, latent, before, *masks, tuning, likeness))
     return tuple(opened)

@@ -6,7 +6,7 @@ import ctypes
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import platformdirs
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 APP_NAME = "faceloom"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+BackendName = Literal["auto", "plain", "fused"]
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -71,6 +72,18 @@ def choose_dtype(name: str = "auto", device: torch.device | None = None) -> torc
     if dtype is not torch.float32 and (device is None or device.type == "cpu"):
         raise UsageError(f"{name} is far slower than float32 on a CPU; choose float32, or another device")
     return dtype
+
+
+def backend_name() -> BackendName:
+    """The arithmetic that draws on a CPU: $FACELOOM_BACKEND, "auto" (the fastest there is), "plain" or "fused".
+
+    Raises:
+        UsageError: there is no such back end.
+    """
+    name = os.environ.get("FACELOOM_BACKEND") or "auto"
+    if name not in get_args(BackendName):
+        raise UsageError(f"there is no back end {name!r} (FACELOOM_BACKEND); choose auto, plain or fused")
+    return cast(BackendName, name)
 
 
 def keep_memory() -> bool:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from faceloom.generators.derived import derived
+
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 _EPSILON = 1e-8
@@ -37,11 +39,13 @@ def leaky_relu(x: Tensor, bias: Tensor, *, gain: float = 1.0, clamp: float | Non
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
-def filter_depthwise(x: Tensor, kernel: Tensor, *, padding: int, gain: float = 1.0, stride: int = 1) -> Tensor:
-    """Convolve every channel of (N, C, H, W) with the same (K, K) kernel."""
+def filter_depthwise(
+    x: Tensor, kernel: Tensor, *, padding: int, gain: float = 1.0, stride: int = 1, bias: Tensor | None = None
+) -> Tensor:
+    """Convolve every channel of (N, C, H, W) with the same (K, K) kernel, and add a bias (C,)."""
     channels = x.shape[1]
     weight = (kernel.flip((0, 1)) * gain).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight.to(x.dtype), padding=padding, stride=stride, groups=channels)
+    return F.conv2d(x, weight.to(x.dtype), bias, padding=padding, stride=stride, groups=channels)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -56,10 +60,10 @@ def downsample(x: Tensor, kernel: Tensor) -> Tensor:
     return filter_depthwise(x, kernel, padding=(kernel.shape[0] - 1) // 2, stride=2)
 
 
-def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolution of (N, C, H, W) with (O, C, 3, 3) that doubles the size: transposed, then low-pass filtered."""
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return filter_depthwise(x, kernel, padding=(kernel.shape[0] - 1) // 2, gain=4.0)
+    return filter_depthwise(x, kernel, padding=(kernel.shape[0] - 1) // 2, gain=4.0, bias=bias)
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
@@ -67,7 +71,74 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 
     Source: Karras et al. 2020, equation 3.
     """
-    return (styles.square() @ weight.square().sum(dim=(2, 3)).t() + _EPSILON).rsqrt()
+    squares = derived(weight, "squares", lambda plain: plain.square().sum(dim=(2, 3)))
+    return (styles.square() @ squares.t() + _EPSILON).rsqrt()
+
+
+def styled_convolution(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    noise: Tensor | None,
+    bias: Tensor,
+    *,
+    gain: float = 1.0,
+    clamp: float | None = None,
+    up_kernel: Tensor | None = None,
+) -> Tensor:
+    """Modulated convolution, noise, bias, leaky ReLU at unit variance times `gain`, and clamp.
+
+    Args:
+        x: (N, I, H, W).
+        weight: (O, I, K, K), K odd.
+        styles: (N, I).
+        noise: (N or 1, 1, H', W') to add, or None.
+        bias: (O,).
+        gain: of the outcome; positive.
+        clamp: bound on the magnitude of the outcome.
+        up_kernel: as in `modulated_convolution`.
+
+    Returns:
+        (N, O, H', W'): H by W, or twice as large with `up_kernel`.
+    """
+    # The leaky ReLU of a positive multiple is the multiple of the leaky ReLU: the gain goes where there is least to do.
+    gain *= ACTIVATION_GAIN
+    kept = wants_gradients(x, weight, styles, noise, bias)  # else memory is written over
+    factors, bias = demodulation(weight, styles) * gain, bias * gain
+    if _scales_filters(x, weight, styles):
+        weight = weight * styles.reshape(1, -1, 1, 1) * factors.reshape(-1, 1, 1, 1)
+        y = _convolve(x, weight, bias, up_kernel)
+    else:
+        y = _convolve(x * styles.reshape(*styles.shape, 1, 1), weight, None, up_kernel)
+        factors, bias = factors.reshape(*factors.shape, 1, 1), bias.reshape(1, -1, 1, 1)
+        y = torch.addcmul(bias, y, factors) if kept else y.mul_(factors).add_(bias)
+    if kept:
+        y = F.leaky_relu(y if noise is None else y + noise * gain, LEAKY_SLOPE)
+    else:
+        y = F.leaky_relu_(y if noise is None else y.add_(noise * gain), LEAKY_SLOPE)
+    return y if clamp is None else y.clamp(-clamp, clamp)
+
+
+def wants_gradients(*tensors: Tensor | None) -> bool:
+    """Whether what is made of these tensors will be asked for gradients."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _scales_filters(x: Tensor, weight: Tensor, styles: Tensor) -> bool:
+    """Whether styles go on the filters, which can only be shared within one image, as they move fewer bytes.
+
+    Where styles want gradients and filters do not, they go on the activations: through the filters, the gradient of
+    styles costs as much as that of the filters themselves.
+    """
+    if torch.is_grad_enabled() and styles.requires_grad and not weight.requires_grad:
+        return False
+    return x.shape[0] == 1 and weight.numel() < x.numel()
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, up_kernel: Tensor | None) -> Tensor:
+    if up_kernel is None:
+        return F.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
+    return convolve_up(x, weight, up_kernel, bias)
 
 
 def modulated_convolution(
@@ -91,12 +162,41 @@ def modulated_convolution(
     Source: Karras et al. 2020, equations 1 to 3.
     """
     factors = demodulation(weight, styles) if demodulate else None
-    scale_filters = x.shape[0] == 1 and weight.numel() < x.numel()
+    scale_filters = _scales_filters(x, weight, styles)
     if scale_filters:
         weight = weight * styles.reshape(1, -1, 1, 1)
         if factors is not None:
             weight = weight * factors.reshape(-1, 1, 1, 1)
     else:
         x = x * styles.reshape(*styles.shape, 1, 1)
-    x = F.conv2d(x, weight, padding=weight.shape[2] // 2) if up_kernel is None else convolve_up(x, weight, up_kernel)
+    x = _convolve(x, weight, None, up_kernel)
     return x if scale_filters or factors is None else x * factors.reshape(*factors.shape, 1, 1)
+
+
+def to_rgb(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    bias: Tensor,
+    *,
+    clamp: float | None = None,
+    before: Tensor | None = None,
+    kernel: Tensor,
+) -> Tensor:
+    """Modulated 1x1 convolution without demodulation to red, green and blue, added to an image enlarged.
+
+    Args:
+        x: (N, I, H, W).
+        weight: (3, I, 1, 1).
+        styles: (N, I).
+        bias: (3,).
+        clamp: bound on the magnitude of what is added.
+        before: (N, 3, H/2, W/2), the image to enlarge and add; None for none.
+        kernel: (K, K), the low-pass filter for it.
+
+    Returns:
+        (N, 3, H, W).
+    """
+    y = modulated_convolution(x, weight, styles, demodulate=False) + bias.reshape(1, -1, 1, 1)
+    y = y if clamp is None else y.clamp(-clamp, clamp)
+    return y if before is None else upsample(before, kernel) + y

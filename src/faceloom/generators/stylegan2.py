@@ -8,6 +8,7 @@ architectures); Karras et al. 2020, "Training Generative Adversarial Networks wi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from faceloom.errors import CheckpointError, UsageError
-from faceloom.generators import ops
+from faceloom.generators import backends, ops
 from faceloom.generators.mapping import Linear, Mapping, MappingConfig
 from faceloom.generators.protocol import Noise
 from faceloom.generators.shape import ShapedGenerator
@@ -128,14 +129,18 @@ class StyledConvolution(nn.Module):
         self, x: Tensor, styles: Tensor, kernel: Tensor, noise: Noise, gain: float, random: torch.Generator | None
     ) -> Tensor:
         """(N, inputs, H, W) and styles (N, inputs) to (N, outputs, H or 2H, W or 2W)."""
-        x = ops.modulated_convolution(x, self.weight, styles, up_kernel=kernel if self.up else None)
+        grain: Tensor | None = None
         if noise == "constant":
-            x = x + self.noise * self.noise_strength
+            grain = (self.noise * self.noise_strength).reshape(-1, 1, *self.noise.shape[-2:])
         elif noise == "random":
-            shape = (x.shape[0], 1, *x.shape[2:])
-            x = x + torch.randn(shape, device=x.device, dtype=x.dtype, generator=random) * self.noise_strength
+            height, width = (2 * side if self.up else side for side in x.shape[2:])
+            grain = torch.randn(x.shape[0], 1, height, width, device=x.device, dtype=x.dtype, generator=random)
+            grain = grain * self.noise_strength
         clamp = None if self.clamp is None else self.clamp * gain
-        return ops.leaky_relu(x, self.bias, gain=gain, clamp=clamp)
+        draw = backends.styled_convolution(x, self.weight, kernel.shape[0])
+        return draw(
+            x, self.weight, styles, grain, self.bias, gain=gain, clamp=clamp, up_kernel=kernel if self.up else None
+        )
 
 
 class ToRGB(nn.Module):
@@ -149,11 +154,10 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
 
-    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
-        """(N, inputs, H, W) and styles (N, inputs) to (N, 3, H, W)."""
-        x = ops.modulated_convolution(x, self.weight, styles * self.gain, demodulate=False)
-        x = x + self.bias.reshape(1, -1, 1, 1)
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+    def forward(self, x: Tensor, styles: Tensor, before: Tensor | None, kernel: Tensor) -> Tensor:
+        """(N, inputs, H, W) and styles (N, inputs) to (N, 3, H, W), on top of `before` (N, 3, H/2, W/2) enlarged."""
+        draw = backends.to_rgb(x, self.weight, kernel.shape[0])
+        return draw(x, self.weight, styles * self.gain, self.bias, clamp=self.clamp, before=before, kernel=kernel)
 
 
 class Block(nn.Module):
@@ -259,32 +263,87 @@ class StyleGAN2(ShapedGenerator):
         """Draw style vectors of S, as `styles` gives them; see `synthesize`. `random` seeds random noise."""
         if noise not in ("constant", "random", "none"):
             raise UsageError(f'noise is "constant", "random" or "none", not {noise!r}')
-        last = self._last_block(resolution)
-        x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        last = self.last_block(resolution)
+        x: Tensor | None = None
         image: Tensor | None = None
-        remaining = iter(styles)
-        for block in self._blocks[: last + 1]:
-            shortcut = None if block.shortcut is None else ops.upsample(self._project(x, block.shortcut), self.kernel)
-            gain = 1.0 if shortcut is None else math.sqrt(0.5)
-            if block.up is not None:
-                x = block.up(x, next(remaining), self.kernel, noise, 1.0, random)
-            x = block.conv(x, next(remaining), self.kernel, noise, gain, random)
-            if shortcut is not None:
-                x = x + shortcut * gain
-            if block.to_rgb is not None:
-                rgb = block.to_rgb(x, next(remaining))
-                image = rgb if image is None else ops.upsample(image, self.kernel) + rgb
+        for index, (convolutions, rgb) in enumerate(self.by_block(styles)[: last + 1]):
+            x = self.features(index, x, convolutions, noise, random)
+            if rgb is not None:
+                image = self.paint(index, x, rgb, image)
         return cast(Tensor, image)
+
+    def by_block(self, styles: list[Tensor]) -> list[tuple[list[Tensor], Tensor | None]]:
+        """Style vectors, as `styles` gives them, of each block: its convolutions', and its toRGB layer's if any."""
+        found: list[tuple[list[Tensor], Tensor | None]] = []
+        remaining = iter(styles)
+        for block in self._blocks:
+            convolutions = [next(remaining) for layer in (block.up, block.conv) if layer is not None]
+            found.append((convolutions, None if block.to_rgb is None else next(remaining)))
+        return found
+
+    def features(
+        self,
+        index: int,
+        x: Tensor | None,
+        styles: list[Tensor],
+        noise: Noise = "constant",
+        random: torch.Generator | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Tensor:
+        """One step of `synthesize_styles`: the feature maps after a block.
+
+        Args:
+            index: of the block, from 0.
+            x: (N, C, S/2, S/2), the feature maps before it; None for the first block.
+            styles: of its convolutions.
+            noise: as there.
+            random: as there.
+            check: called before every layer; what it raises stops the drawing.
+
+        Returns:
+            (N, channels, S, S), S being 4 · 2^index.
+        """
+        block, layers = self._blocks[index], iter(styles)
+        if x is None:
+            x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=self._memory_format())
+        shortcut = None if block.shortcut is None else ops.upsample(self._project(x, block.shortcut), self.kernel)
+        gain = 1.0 if shortcut is None else math.sqrt(0.5)
+        for layer in (block.up, block.conv):
+            if layer is not None:
+                if check is not None:
+                    check()
+                x = layer(x, next(layers), self.kernel, noise, gain if layer is block.conv else 1.0, random)
+        return x if shortcut is None else x + shortcut * gain
+
+    def paint(self, index: int, x: Tensor, style: Tensor, image: Tensor | None) -> Tensor:
+        """The other step: the image (N, 3, S, S) after a block, from its feature maps and the image before it."""
+        layer = self._blocks[index].to_rgb
+        assert layer is not None
+        drawn: Tensor = layer(x, style, image, self.kernel)
+        return drawn
 
     def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """`map`, then `synthesize`."""
         return self.synthesize(self.map(z, labels, truncation))
 
+    def _memory_format(self) -> torch.memory_format:
+        """Channels last, but not where a CPU computes gradients of filters, for which it is six times slower there."""
+        if torch.is_grad_enabled() and self.const.device.type == "cpu":
+            layers = (layer for block in self._blocks for layer in block.modulated)
+            if any(layer.weight.requires_grad for layer in layers):
+                return torch.contiguous_format
+        return torch.channels_last
+
     @property
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
 
-    def _last_block(self, resolution: int | None) -> int:
+    def last_block(self, resolution: int | None) -> int:
+        """The index of the block that gives images of this size; of the last one for None.
+
+        Raises:
+            UsageError: if the generator cannot stop there.
+        """
         if resolution is None or resolution == self.resolution:
             return len(self.blocks) - 1
         sizes = [4 << index for index in range(len(self.blocks))]

@@ -1,0 +1,75 @@
+"""`faceloom doctor`: what Faceloom finds on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+import click
+
+import faceloom
+from faceloom.settings import cache_folder, data_folder, keep_memory
+
+_PACKAGES = ("torch", "numpy", "numba", "dlib-bin", "pillow", "safetensors")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what Faceloom finds on this machine: versions, device, what draws, and folders."""
+    found = examine()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    versions = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    rows = {
+        "faceloom": found["faceloom"],
+        "Python": f"{found['python']} on {found['system']}",
+        "packages": versions,
+        "device": f"{found['device']}, {found['threads']} of {found['cores']} cores",
+        "draws with": f"{found['backend']['name']} ({found['backend']['reason']})",
+        "allocator": found["allocator"],
+        "data": found["data"],
+        "cache": found["cache"],
+    }
+    for name, text in rows.items():
+        click.echo(f"{name:<11} {text}")
+
+
+def examine() -> dict[str, Any]:
+    """All that `faceloom doctor` tells, as plain data.
+
+    Raises:
+        UsageError: if the environment asks for a back end that cannot be had.
+    """
+    import torch
+
+    from faceloom.generators.backends import backend
+    from faceloom.settings import choose_device
+
+    chosen = backend()
+    kept = keep_memory()
+    return {
+        "faceloom": faceloom.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "device": str(choose_device()),
+        "threads": torch.get_num_threads(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "backend": {"name": chosen.name, "reason": chosen.reason},
+        "allocator": "keeps freed memory (glibc)" if kept else "the system's; only glibc's can be told to keep memory",
+        "data": str(data_folder()),
+        "cache": str(cache_folder()),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,140 @@
+"""Which arithmetic draws: plain PyTorch, or the fused convolutions for CPUs.
+
+"auto" takes the fused ones where they are installed (the extra `faceloom[fast]`) and can do what is asked: float32 on a
+CPU, four filter taps, and no gradients for filters, since they have none. Everything else is plain PyTorch. Both draw
+the same picture, to 1e-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from faceloom.errors import UsageError
+from faceloom.generators import ops
+from faceloom.settings import BackendName, backend_name
+
+_FEWEST_PIXELS = 16 * 16
+_chosen: ContextVar[BackendName | None] = ContextVar("backend", default=None)
+
+
+class StyledConvolution(Protocol):
+    """As `ops.styled_convolution`."""
+
+    def __call__(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        styles: Tensor,
+        noise: Tensor | None,
+        bias: Tensor,
+        *,
+        gain: float = 1.0,
+        clamp: float | None = None,
+        up_kernel: Tensor | None = None,
+    ) -> Tensor:
+        """Feature maps to feature maps."""
+        ...
+
+
+class ToRGB(Protocol):
+    """As `ops.to_rgb`."""
+
+    def __call__(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        styles: Tensor,
+        bias: Tensor,
+        *,
+        clamp: float | None = None,
+        before: Tensor | None = None,
+        kernel: Tensor,
+    ) -> Tensor:
+        """Feature maps to an image."""
+        ...
+
+
+class Backend(NamedTuple):
+    """The back end in use.
+
+    Attributes:
+        name: "plain" or "fused".
+        reason: why, in a few words.
+    """
+
+    name: str
+    reason: str
+
+
+@cache
+def _missing() -> str | None:
+    """What keeps the fused back end from being used; None where nothing does."""
+    if find_spec("numba") is None:
+        return 'numba is not installed; pip install "faceloom[fast]" draws about twice as fast on a CPU'
+    try:
+        import_module("faceloom.generators.fused.layer")
+    except ImportError as error:  # a numba that does not fit this Python or numpy
+        return f"numba does not load here: {error}"
+    return None
+
+
+def backend() -> Backend:
+    """The back end in use for float32 on a CPU, and why.
+
+    Raises:
+        UsageError: "fused" was asked for and cannot be had, or there is no back end of the name asked for.
+    """
+    name = _chosen.get() or backend_name()
+    if name == "plain":
+        return Backend("plain", "asked for")
+    missing = _missing()
+    if missing is None:
+        return Backend("fused", "asked for" if name == "fused" else "numba is installed")
+    if name == "fused":
+        raise UsageError(f'the back end "fused" cannot be used: {missing}')
+    return Backend("plain", missing)
+
+
+@contextmanager
+def use_backend(name: BackendName) -> Iterator[None]:
+    """Draw with this back end inside the `with`, whatever the settings say; in this thread."""
+    before = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
+
+
+def styled_convolution(x: Tensor, weight: Tensor, taps: int) -> StyledConvolution:
+    """What draws a layer of these feature maps (N, C, H, W), filters (O, C, 3, 3) and low-pass taps."""
+    if not _fuses(x, weight, taps):
+        return ops.styled_convolution
+    from faceloom.generators.fused import layer
+
+    return layer.styled_convolution
+
+
+def to_rgb(x: Tensor, weight: Tensor, taps: int) -> ToRGB:
+    """What turns these feature maps (N, C, H, W) into red, green and blue."""
+    if not _fuses(x, weight, taps):
+        return ops.to_rgb
+    from faceloom.generators.fused import image
+
+    return image.to_rgb
+
+
+def _fuses(x: Tensor, weight: Tensor, taps: int) -> bool:
+    if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or taps != 4:
+        return False
+    if weight.requires_grad and torch.is_grad_enabled():
+        return False
+    return x.shape[0] * x.shape[2] * x.shape[3] >= _FEWEST_PIXELS and backend().name == "fused"

@@ -1,0 +1,214 @@
+"""Drawing again what changed only from some block on.
+
+A move of a late row of W+ leaves the feature maps of all earlier blocks as they were. `PrefixCache` keeps them, and
+starts where the styles first differ. It can stop early at a smaller size, be cancelled between two layers, and forgets
+the least useful maps where they grow beyond a bound. What it draws is bit for bit what the generator draws.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from faceloom.errors import UsageError
+from faceloom.generators.backends import backend
+from faceloom.generators.protocol import Noise
+from faceloom.generators.stylegan2 import StyleGAN2
+
+DEFAULT_BYTES = 512 << 20
+
+
+class Cancelled(Exception):
+    """The one who asked for the picture no longer wants it."""
+
+
+@dataclass(eq=False)
+class _Kept:
+    """What is known of a block.
+
+    Attributes:
+        styles: of its convolutions.
+        rgb: style of its toRGB layer; None where it has none.
+        x, image: feature maps and image after it; None where they were dropped, or there is no image.
+        used: when they were last of use.
+    """
+
+    styles: list[Tensor]
+    rgb: Tensor | None
+    x: Tensor | None = None
+    image: Tensor | None = None
+    used: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in (self.x, self.image) if tensor is not None)
+
+
+@dataclass(eq=False)
+class _Memory:
+    blocks: list[_Kept] = field(default_factory=list)
+    state: tuple[object, ...] = ()
+    clock: int = 0
+
+
+class PrefixCache:
+    """Draws codes with a generator, from the first block that has changed since the last time.
+
+    Threads may share one; they take turns.
+
+    Args:
+        generator: a StyleGAN2; its weights may change, which empties the cache.
+        max_bytes: bound on the feature maps that are kept.
+    """
+
+    def __init__(self, generator: StyleGAN2, max_bytes: int = DEFAULT_BYTES) -> None:
+        if max_bytes < 0:
+            raise UsageError(f"the bound of a cache cannot be negative, as {max_bytes}")
+        self.generator, self.max_bytes = generator, max_bytes
+        self._memory, self._lock = _Memory(), threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the feature maps and images that are kept."""
+        return sum(kept.nbytes for kept in self._memory.blocks)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._memory = _Memory()
+
+    def synthesize(
+        self,
+        ws: Tensor,
+        noise: Noise = "constant",
+        *,
+        resolution: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Tensor:
+        """Draw ws (N, num_ws, w_dim), without gradients; see `StyleGAN2.synthesize`.
+
+        Args:
+            ws: (N, num_ws, w_dim).
+            noise: as there; random noise is drawn afresh, from the first block.
+            resolution: as there.
+            cancelled: asked before every layer; where it says True, drawing stops.
+
+        Raises:
+            Cancelled: if `cancelled` said so; what was drawn so far is kept.
+            UsageError: if the shape of ws, the noise or the resolution is wrong.
+        """
+        with torch.no_grad():
+            return self.synthesize_styles(self.generator.styles(ws), noise, resolution=resolution, cancelled=cancelled)
+
+    @torch.no_grad()
+    def synthesize_styles(
+        self,
+        styles: list[Tensor],
+        noise: Noise = "constant",
+        *,
+        resolution: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Tensor:
+        """Draw style vectors of S, as `StyleGAN2.styles` gives them; see `synthesize`."""
+        last = self.generator.last_block(resolution)
+        if noise not in ("constant", "none"):
+            return self.generator.synthesize_styles(styles, noise, resolution=resolution)
+
+        def check() -> None:
+            if cancelled is not None and cancelled():
+                raise Cancelled("the picture is no longer wanted")
+
+        with self._lock:
+            self._match(self.generator.by_block(styles), noise)
+            return self._draw(last, noise, check)
+
+    def _match(self, wanted: Sequence[tuple[list[Tensor], Tensor | None]], noise: Noise) -> None:
+        """Keep what is still right for these styles, and note them."""
+        memory = self._memory
+        tensors = (*self.generator.parameters(), *self.generator.buffers())
+        written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+        state = (noise, backend().name, written)
+        if memory.state != state:
+            memory.blocks, memory.state = [], state
+        same_x = same_image = True
+        for index, (styles, rgb) in enumerate(wanted):
+            if index == len(memory.blocks):
+                memory.blocks.append(_Kept(styles, rgb))
+                continue
+            kept = memory.blocks[index]
+            same_x = same_x and all(map(_equal, kept.styles, styles))
+            same_image = same_image and same_x and (rgb is None or kept.rgb is None or _equal(kept.rgb, rgb))
+            kept.styles, kept.rgb = styles, rgb
+            kept.x = kept.x if same_x else None
+            kept.image = kept.image if same_image else None
+
+    def _draw(self, last: int, noise: Noise, check: Callable[[], None]) -> Tensor:
+        memory = self._memory
+        memory.clock += 1
+        start = self._start(last)
+        x, image = (memory.blocks[start - 1].x, memory.blocks[start - 1].image) if start else (None, None)
+        if start:
+            memory.blocks[start - 1].used = memory.clock
+        for index in range(start, last + 1):
+            kept = memory.blocks[index]
+            if kept.x is None:
+                kept.x = self.generator.features(index, x, kept.styles, noise, check=check)
+            x = kept.x
+            if kept.rgb is not None:
+                check()
+                image = kept.image = self.generator.paint(index, x, kept.rgb, image)
+            kept.used = memory.clock
+            self._evict()
+        assert image is not None
+        return image.clone()
+
+    def _start(self, last: int) -> int:
+        """The first block to draw: what comes before it is known."""
+        blocks = self._memory.blocks
+        for index in range(last + 1, 0, -1):
+            before = blocks[index - 1]
+            painted = before.image is not None or before.rgb is None
+            followed = before.x is not None or (index <= last and blocks[index].x is not None)
+            if painted and (followed or index == last + 1):
+                return index
+        return 0
+
+    def _evict(self) -> None:
+        """Drop the maps that have been of no use for longest, and of those the largest first."""
+        blocks = self._memory.blocks
+        while self.nbytes > self.max_bytes:
+            dropped = min((kept for kept in blocks if kept.nbytes), key=lambda kept: (kept.used, -kept.nbytes))
+            dropped.x = dropped.image = None
+
+
+class PrefixCaches:
+    """A `PrefixCache` for each of the last few generators that were drawn with.
+
+    Args:
+        max_bytes: bound for each.
+        most: how many generators.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_BYTES, most: int = 3) -> None:
+        self.max_bytes, self.most = max_bytes, most
+        self._caches: OrderedDict[StyleGAN2, PrefixCache] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, generator: StyleGAN2) -> PrefixCache:
+        """The cache of this generator."""
+        with self._lock:
+            if generator not in self._caches:
+                self._caches[generator] = PrefixCache(generator, self.max_bytes)
+            self._caches.move_to_end(generator)
+            while len(self._caches) > self.most:
+                self._caches.popitem(last=False)
+            return self._caches[generator]
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.device == b.device and torch.equal(a, b)

@@ -1,0 +1,88 @@
+"""toRGB layers as functions on tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from faceloom.generators import ops
+from faceloom.generators.fused import rgb
+from faceloom.generators.fused.packing import LANES, padded
+from faceloom.generators.fused.threads import in_parallel
+
+_UNBOUNDED = 3.0e38
+
+
+def to_rgb(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    bias: Tensor,
+    *,
+    clamp: float | None = None,
+    before: Tensor | None = None,
+    kernel: Tensor,
+) -> Tensor:
+    """As `ops.to_rgb`, for float32 on a CPU; differentiable once, but not in `weight`."""
+    mixed = weight.reshape(1, 3, -1) * styles[:, None]
+    more = padded(x.shape[1], LANES) - x.shape[1]
+    if more:
+        x, mixed = functional.pad(x, (0, 0, 0, 0, 0, more)), functional.pad(mixed, (0, more))
+    x = x.contiguous(memory_format=torch.channels_last)
+    # Gradients for the image before are PyTorch's own: there is little of it.
+    apart = before is not None and ops.wants_gradients(x, mixed, bias, before)
+    small = None if before is None or apart else before.contiguous()
+    image: Tensor = _ToRGB.apply(  # type: ignore[no-untyped-call]
+        x, mixed.contiguous(), bias, _UNBOUNDED if clamp is None else clamp, small, (kernel.sum(0) * 2.0).contiguous()
+    )
+    return image + ops.upsample(before, kernel) if before is not None and apart else image
+
+
+class _ToRGB(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, clamp: float, before: Tensor | None, taps: Tensor
+    ) -> Tensor:
+        count, channels, height, width = x.shape
+        image = torch.empty((count, 3, height, width))
+        small = 0 if before is None else before.data_ptr()
+
+        def task(number: int, first: int, last: int) -> None:
+            index, start = divmod(first, height)  # pieces of rows never cross an image: their size divides its height
+            rgb.to_rgb(
+                x[index].data_ptr(), weight[index].data_ptr(), bias.data_ptr(),
+                small and small + 3 * index * height * width, taps.data_ptr(), image[index].data_ptr(), height, width,
+                channels, clamp, start, start + last - first,
+            )  # fmt: skip
+
+        in_parallel(task, count * height, math.gcd(height, 16))
+        ctx.save_for_backward(x, weight, image if clamp < _UNBOUNDED else None)
+        ctx.clamp = clamp
+        return image
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, weight, image = ctx.saved_tensors
+        grad = grad.contiguous()
+        if image is not None:
+            grad = grad * (image.abs() < ctx.clamp)
+        count, channels, height, width = x.shape
+        out, pixels = torch.empty_like(x), height * width
+        piece = max(64, math.ceil(pixels / (4 * torch.get_num_threads())))
+        sums = torch.zeros((count, math.ceil(pixels / piece), 3, channels))
+        for index in range(count):
+
+            def task(number: int, first: int, last: int, index: int = index) -> None:
+                rgb.rgb_gradient(
+                    x[index].data_ptr(), weight[index].data_ptr(), grad[index].data_ptr(), out[index].data_ptr(),
+                    sums[index, number].data_ptr(), pixels, channels, first, last,
+                )  # fmt: skip
+
+            in_parallel(task, pixels, piece)
+        return out, sums.sum(1), grad.sum((0, 2, 3)), None, None, None

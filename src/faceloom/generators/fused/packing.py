@@ -1,0 +1,45 @@
+"""Filters in the form that the compiled convolutions read, made once for each state of a weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from faceloom.generators.derived import derived
+from faceloom.generators.fused.products import COLUMNS
+from faceloom.generators.fused.tiles import TOOM_DOWN, TOOM_UP, WINOGRAD
+
+LANES = 8
+
+
+def padded(count: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-count // multiple) * multiple
+
+
+def forward_filters(weight: Tensor, *, up: bool) -> Tensor:
+    """Filters (O, I, 3, 3) as (36, O / 16, I, 16), O and I rounded up, with zeros; `up` for the transposed ones."""
+    if up:
+        return derived(weight, "fused up", lambda plain: _pack(plain, TOOM_UP))
+    return derived(weight, "fused same", lambda plain: _pack(plain, WINOGRAD))
+
+
+def backward_filters(weight: Tensor, *, up: bool) -> Tensor:
+    """The same for the gradient of the input: (36, I / 16, O, 16)."""
+    if up:
+        return derived(weight, "fused up back", lambda plain: _pack(plain.transpose(0, 1), TOOM_DOWN))
+    return derived(weight, "fused same back", lambda plain: _pack(plain.transpose(0, 1).flip((2, 3)), WINOGRAD))
+
+
+def _pack(weight: Tensor, points: np.ndarray[Any, np.dtype[np.float64]]) -> Tensor:
+    outputs, inputs = weight.shape[:2]
+    both = torch.from_numpy(np.kron(points, points)).to(torch.float32)
+    transformed = (both @ weight.reshape(-1, 9).t()).reshape(36, outputs, inputs)
+    rows, depth = padded(outputs, COLUMNS), padded(inputs, LANES)
+    if (rows, depth) != (outputs, inputs):
+        transformed = functional.pad(transformed, (0, depth - inputs, 0, rows - outputs))
+    return transformed.reshape(36, rows // COLUMNS, COLUMNS, depth).transpose(2, 3).contiguous()

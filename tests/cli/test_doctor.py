@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from faceloom.cli.doctor import doctor
+from faceloom.errors import UsageError
+
+
+def test_it_fits_on_one_screen() -> None:
+    result = CliRunner().invoke(doctor)
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert 5 <= len(lines) <= 24
+    assert any(line.startswith("draws with") for line in lines)
+
+
+def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELOOM_BACKEND", "plain")
+    found = json.loads(CliRunner().invoke(doctor, ["--json"]).output)
+    assert found["backend"] == {"name": "plain", "reason": "asked for"}
+    assert found["threads"] >= 1
+    assert found["packages"]["torch"] != "missing"
+
+
+def test_an_unknown_back_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELOOM_BACKEND", "quick")
+    result = CliRunner().invoke(doctor)
+    assert isinstance(result.exception, UsageError)

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from faceloom.generators import ops
+from faceloom.generators.backends import use_backend
+from faceloom.generators.derived import derived, forget
+from faceloom.generators.stylegan2 import Architecture, StyleGAN2, StyleGAN2Config
+from faceloom.settings import BackendName
+
+pytest.importorskip("numba")
+from faceloom.generators.fused import image, layer, threads
+
+KERNEL = ops.fir_kernel()
+PATIENT = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+
+
+def leaves(*tensors: Tensor) -> list[Tensor]:
+    return [tensor.clone().requires_grad_() for tensor in tensors]
+
+
+def gradients(tensors: list[Tensor]) -> list[Tensor]:
+    found = [tensor.grad.double() for tensor in tensors if tensor.grad is not None]
+    assert len(found) == len(tensors)
+    return found
+
+
+def assert_same(found: list[Tensor], wanted: list[Tensor], tolerance: float = 2e-5) -> None:
+    """Close, in units of the largest value: sums of hundreds of float32 numbers have no smaller ones."""
+    assert len(found) == len(wanted) > 0
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        gap = (one - other).detach().abs().max()
+        assert float(gap) <= tolerance * max(float(other.detach().abs().max()), 1.0)
+
+
+@PATIENT
+@given(
+    count=st.integers(1, 3),
+    inputs=st.integers(1, 25),
+    outputs=st.integers(1, 25),
+    height=st.integers(1, 21),
+    width=st.integers(1, 21),
+    up=st.booleans(),
+    noise=st.sampled_from(["none", "shared", "own"]),
+    seed=st.integers(0, 99),
+)
+def test_layers_of_any_shape_agree_with_float64(
+    count: int, inputs: int, outputs: int, height: int, width: int, up: bool, noise: str, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    x, styles = torch.randn(count, inputs, height, width), torch.randn(count, inputs)
+    weight, bias, factor = torch.randn(outputs, inputs, 3, 3), torch.randn(outputs), 2 if up else 1
+    grain = torch.randn(1 if noise == "shared" else count, 1, factor * height, factor * width)
+    given = [x, styles, bias] + ([] if noise == "none" else [grain])
+    mine, exact = leaves(*given), leaves(*(tensor.double() for tensor in given))
+
+    def draw(function: object, tensors: list[Tensor], filters: Tensor, kernel: Tensor) -> Tensor:
+        assert callable(function)
+        a, b, c, *rest = tensors
+        result: Tensor = function(a, filters, b, rest[0] if rest else None, c, up_kernel=kernel if up else None)
+        return result
+
+    found = draw(layer.styled_convolution, mine, weight, KERNEL)
+    wanted = draw(ops.styled_convolution, exact, weight.double(), KERNEL.double())
+    assert_same([found.double()], [wanted])
+    # Where float32 lands on the other side of the kink of the leaky ReLU, gradients differ for a reason.
+    direction = torch.randn_like(found) * (wanted.abs() > 1e-3)
+    found.backward(direction)  # type: ignore[no-untyped-call]
+    wanted.backward(direction.double())  # type: ignore[no-untyped-call]
+    assert_same(
+        [leaf.grad.double() for leaf in mine if leaf.grad is not None],
+        [leaf.grad for leaf in exact if leaf.grad is not None],
+    )
+
+
+@PATIENT
+@given(count=st.integers(1, 3), inputs=st.integers(1, 20), half=st.integers(1, 12), clamp=st.sampled_from([None, 0.5]))
+def test_images_of_any_shape_agree_with_float64(count: int, inputs: int, half: int, clamp: float | None) -> None:
+    torch.manual_seed(inputs)
+    given = [torch.randn(count, inputs, 2 * half, 2 * half), torch.randn(count, inputs), torch.randn(3)]
+    given += [torch.randn(count, 3, half, half)]
+    weight = torch.randn(3, inputs, 1, 1)
+    mine, exact = leaves(*given), leaves(*(tensor.double() for tensor in given))
+    found = image.to_rgb(mine[0], weight, *mine[1:3], clamp=clamp, before=mine[3], kernel=KERNEL)
+    wanted = ops.to_rgb(exact[0], weight.double(), *exact[1:3], clamp=clamp, before=exact[3], kernel=KERNEL.double())
+    assert_same([found.double()], [wanted])
+    direction = torch.randn_like(found)
+    found.backward(direction)  # type: ignore[no-untyped-call]
+    wanted.backward(direction.double())  # type: ignore[no-untyped-call]
+    assert_same(
+        [leaf.grad.double() for leaf in mine if leaf.grad is not None],
+        [leaf.grad for leaf in exact if leaf.grad is not None],
+    )
+    with torch.no_grad():
+        at_once = image.to_rgb(mine[0], weight, *mine[1:3], clamp=clamp, before=mine[3], kernel=KERNEL)
+    assert_same([at_once], [found.detach()])
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_clamping_stops_values_and_gradients(up: bool) -> None:
+    torch.manual_seed(3)
+    x, styles, bias = torch.randn(1, 9, 8, 8), torch.randn(1, 9), torch.randn(11)
+    weight, kernel = torch.randn(11, 9, 3, 3), KERNEL if up else None
+    mine, exact = leaves(x, styles, bias), leaves(x, styles, bias)
+    found = layer.styled_convolution(mine[0], weight, mine[1], None, mine[2], clamp=0.7, up_kernel=kernel)
+    wanted = ops.styled_convolution(exact[0], weight, exact[1], None, exact[2], clamp=0.7, up_kernel=kernel)
+    assert bool((found.abs() == 0.7).any())
+    assert_same([found], [wanted])
+    found.square().sum().backward()  # type: ignore[no-untyped-call]
+    wanted.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert_same(
+        [leaf.grad for leaf in mine if leaf.grad is not None], [leaf.grad for leaf in exact if leaf.grad is not None]
+    )
+
+
+def make(architecture: Architecture = "skip", clamp: float | None = None) -> StyleGAN2:
+    torch.manual_seed(0)
+    config = StyleGAN2Config(
+        64, (20, 24, 16, 16, 8), z_dim=6, w_dim=7, mapping_layers=2, architecture=architecture, conv_clamp=clamp
+    )
+    generator = StyleGAN2(config)
+    for name, parameter in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            torch.nn.init.constant_(parameter, 0.3)
+    return generator.requires_grad_(False)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("architecture", "clamp"), [("skip", None), ("skip", 0.6), ("resnet", None), ("orig", None)])
+def test_both_back_ends_draw_the_same(architecture: Architecture, clamp: float | None, count: int) -> None:
+    generator = make(architecture, clamp)
+    ws = generator.map(torch.randn(count, 6))
+    exact = copy.deepcopy(generator).double().synthesize(ws.double())
+    backends: tuple[BackendName, ...] = ("plain", "fused")
+    for name in backends:
+        with use_backend(name):
+            images = generator.synthesize(ws)
+        assert images.shape == exact.shape
+        assert float((images - exact).abs().max()) < 1e-4
+
+
+def test_gradients_of_codes_and_noise_agree_with_float64() -> None:
+    generator = make()
+    exact = copy.deepcopy(generator).double()
+    ws = generator.map(torch.randn(2, 6))
+    direction = torch.randn(2, 3, 64, 64)
+    found = []
+    for one, codes in ((generator, ws.clone()), (exact, ws.double())):
+        maps = [buffer.requires_grad_() for name, buffer in one.named_buffers() if name.endswith(".noise")]
+        with use_backend("fused"):
+            (one.synthesize(codes.requires_grad_()) * direction).sum().backward()  # type: ignore[no-untyped-call]
+        found.append([codes.grad, *(one_map.grad for one_map in maps)])
+    assert len(found[0]) == 10
+    for mine, wanted in zip(*found, strict=True):
+        assert mine is not None
+        assert wanted is not None
+        assert float((mine - wanted).abs().mean()) < 1e-4 * float(wanted.abs().mean())
+
+
+def test_filters_that_want_gradients_are_drawn_plainly() -> None:
+    generator = make()
+    ws = generator.map(torch.randn(1, 6))
+    filters = generator._blocks[-1].conv.weight.requires_grad_()
+    with use_backend("fused"):
+        generator.synthesize(ws).square().mean().backward()  # type: ignore[no-untyped-call]
+    assert filters.grad is not None
+    assert float(filters.grad.abs().max()) > 0
+
+
+def test_written_weights_are_seen() -> None:
+    generator = make()
+    ws = generator.map(torch.randn(1, 6))
+    with use_backend("fused"):
+        before = generator.synthesize(ws)
+        generator._blocks[-1].conv.weight.mul_(torch.randn(8, 8, 3, 3))
+        after = generator.synthesize(ws)
+    with use_backend("plain"):
+        assert torch.allclose(after, generator.synthesize(ws), atol=1e-4)
+    assert not torch.allclose(before, after, atol=1e-2)
+
+
+def test_what_follows_from_a_weight_is_made_once_and_dropped_with_it() -> None:
+    forget()
+    calls = []
+    weight = torch.ones(3)
+
+    def twice(plain: Tensor) -> Tensor:
+        calls.append(1)
+        return plain * 2
+
+    assert derived(weight, "twice", twice) is derived(weight, "twice", twice)
+    weight += 1
+    assert torch.equal(derived(weight, "twice", twice), torch.full((3,), 4.0))
+    assert len(calls) == 2
+    wanting = weight.clone().requires_grad_()
+    assert derived(wanting, "twice", twice).requires_grad
+
+
+def test_threads_change_no_bit() -> None:
+    generator = make()
+    ws = generator.map(torch.randn(1, 6))
+    before = torch.get_num_threads()
+    try:
+        images = []
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            with use_backend("fused"):
+                images.append(
+                    generator.features(4, torch.ones(1, 16, 32, 32), generator.by_block(generator.styles(ws))[4][0])
+                )
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*images)
+
+
+def test_every_piece_is_done_once_and_errors_come_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        done = torch.zeros(100)
+
+        def task(number: int, first: int, last: int) -> None:
+            done[first:last] += 1
+
+        threads.in_parallel(task, 100, 7)
+        assert torch.equal(done, torch.ones(100))
+
+        def broken(number: int, first: int, last: int) -> None:
+            raise ValueError("broken")
+
+        with pytest.raises(ValueError, match="broken"):
+            threads.in_parallel(broken, 10, 1)
+    finally:
+        torch.set_num_threads(before)
+    assert threads.workspace(1000) % 64 == 0
