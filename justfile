@@ -33,6 +33,14 @@ test-slow *options:
 gallery *options:
     python benchmarks/gallery.py {{options}}
 
+# Remake the embedded model's twins from faces: a folder, a zip, or the faces.npz of the model's training run.
+twins faces:
+    faceloom domain train --illustrator toon --illustrator comic --illustrator sketch --faces {{faces}} --out src/faceloom/assets/default/twins --replace
+
+# Sheets and figures of the twins, on photos.
+twins-report *options:
+    python benchmarks/twins.py {{options}}
+
 # Put the code in its standard layout.
 fmt:
     ruff check --fix

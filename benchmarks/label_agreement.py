@@ -1,4 +1,4 @@
-"""Count the labels in looks.csv, and say how well a second look at some of the faces agrees with the first.
+"""Count the labels in looks.csv, and say how well the second annotator at some of the faces agrees with the first.
 
     python benchmarks/label_agreement.py
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from faceloom.inversion.dial import DEFAULT_FIDELITY
 from faceloom.recipe import MAX_AMOUNT
 
 ID_PATTERN = "^[0-9a-f]{16}$"
@@ -170,7 +171,7 @@ class NewProject(Body):
 
     photo: Id
     faces: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1, le=1000)]], Field(min_length=1, max_length=100)]
-    fidelity: Fidelity = 0.5
+    fidelity: Fidelity = DEFAULT_FIDELITY
     name: Title | None = None
 
 

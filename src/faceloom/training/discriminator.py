@@ -1,7 +1,7 @@
 """Discriminators: StyleGAN2's for whole images, and a small one that judges patches of reconstructions.
 
 Sources: Karras et al. 2020, section 4.1 (residual, with minibatch standard deviation); Isola et al. 2017,
-"Image-to-Image Translation with Conditional Adversarial Networks", section 3.2.2 (patches); Miyato et al. 2018 (spectral
+"Image-to-Image Translation with Conditional Adversarial Networks", section 3.2.2; Miyato et al. 2018 (spectral
 normalisation).
 """
 

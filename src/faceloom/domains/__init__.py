@@ -1,0 +1,1 @@
+"""Faces drawn: illustrators, and twins of the generator that draw as they do."""
