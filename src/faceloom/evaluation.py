@@ -127,7 +127,7 @@ def samples(model: Model, count: int, truncation: float, seed: int) -> Pixels:
     z = torch.randn(count, model.generator.z_dim, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         return np.concatenate(
-            [np.stack(draw(model, model.generator.map(one, truncation=truncation))) for one in z.split(BATCH)]
+            [np.stack(draw(model, model.generator.map(one, truncation=truncation))) for one in torch.split(z, BATCH)]
         )
 
 
@@ -152,7 +152,7 @@ def _codes(inverter: Inverter, images: Tensor) -> Tensor:
 
 
 def _batches(images: Tensor, *, resize: bool = True) -> Iterator[Tensor]:
-    for batch in images.split(BATCH):
+    for batch in torch.split(images, BATCH):
         yield _resized(batch, FEATURE_SIZE) if resize else batch
 
 

@@ -60,7 +60,7 @@ class Recipe:
     balance: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.degree, bool) or not isinstance(self.degree, int | float) or not 0.0 <= self.degree <= 1.0:
+        if not 0.0 <= self.degree <= 1.0:
             raise UsageError(f"the degree of a twin is a number from 0 to 1, not {self.degree!r}")
         if self.paste not in get_args(Paste):
             raise UsageError(f"paste is one of {', '.join(get_args(Paste))}, not {self.paste!r}")
@@ -99,7 +99,7 @@ class Recipe:
             paste=data.get("paste", "transfer"),
             model=str(data.get("model", "default")),
             twin=str(data.get("twin", "")),
-            degree=data.get("degree", 1.0),
+            degree=_degree(data.get("degree", 1.0)),
             balance=_flag(data.get("balance", False)),
         )
 
@@ -110,6 +110,12 @@ class Recipe:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the recipe {path}: {error}") from error
+
+
+def _degree(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"the degree of a twin is a number from 0 to 1, not {json.dumps(value)[:80]}")
+    return float(value)
 
 
 def _list(value: Any) -> list[Any]:

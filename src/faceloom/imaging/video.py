@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -83,7 +83,7 @@ def _write_pillow(frames: Iterable[Pixels], file: IO[bytes], path: Path, rate: f
     return len(pictures)
 
 
-def _ffmpeg():  # type: ignore[no-untyped-def]  # an optional package
+def _ffmpeg() -> Any:
     try:
         import av
     except ImportError as error:

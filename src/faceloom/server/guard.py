@@ -124,9 +124,12 @@ class Guard:
         if not is_own_user((scope["client"][0], scope["client"][1]), (server[0], server[1])):
             raise Refusal(403, "forbidden", "this studio belongs to another user of this machine; start your own")
         # Browsers without these headers (before 2023) are let in: Host, Origin and SameSite hold for them too.
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        site = headers.get("sec-fetch-site", "none")
+        if site not in ("none", "same-origin"):
             return None
-        if headers.get("sec-fetch-dest", "document") != "document":
+        # "empty" from the page itself: it asks anew for the cookie after the studio was started again.
+        known = ("document", "empty") if site == "same-origin" else ("document",)
+        if headers.get("sec-fetch-dest", "document") not in known:
             return None
         return f"{cookie_name(server[1])}={self.token}; HttpOnly; SameSite=Strict; Path=/"
 

@@ -1,0 +1,70 @@
+"""What the page does when the server goes away and comes back, and when it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, Route, expect
+
+WORDS: dict[str, str] = json.loads(
+    (Path(__file__).parents[2] / "studio" / "src" / "i18n" / "en.json").read_text("utf-8")
+)
+PATIENCE = 180_000
+
+
+def test_server_killed_and_restarted(
+    open_page: Any, start_studio: Any, free_port: Callable[[], int], tmp_path: Path, chromium: object
+) -> None:
+    port = free_port()
+    server = start_studio(tmp_path, port)
+    page: Page = open_page(f"http://127.0.0.1:{port}", may_lose=True)
+    page.locator(".sample").first.click()
+    smile = page.get_by_role("slider", name=WORDS["direction.smile"], exact=True)
+    expect(page.get_by_role("button", name=WORDS["save"], exact=True)).to_be_enabled(timeout=PATIENCE)
+    smile.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_text(WORDS["saved"])).to_be_attached(timeout=PATIENCE)
+    page.wait_for_timeout(1000)
+
+    server.kill()
+    server.wait()
+    expect(page.get_by_text(WORDS["lost.title"])).to_be_visible(timeout=PATIENCE)
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    expect(smile).to_have_value("1")
+    expect(page.get_by_text(WORDS["saving"])).to_be_attached()
+
+    start_studio(tmp_path, port)
+    expect(page.get_by_text(WORDS["lost.title"])).to_be_hidden(timeout=PATIENCE)
+    expect(page.get_by_text(WORDS["saved"])).to_be_attached(timeout=PATIENCE)
+    address = page.url
+    project = page.request.get(f"http://127.0.0.1:{port}/api/projects/{address.rsplit('/', 1)[1]}").json()
+    amounts = [edit["amount"] for step in project["steps"] for edit in step["recipe"]["edits"]]
+    assert amounts == [0.5, 1.0], "the step made before the end, and the one made while the server was away"
+    page.wait_for_function(
+        "width => { const it = document.querySelector('.sheet canvas'); return !it.hidden && it.width === width }",
+        arg=project["width"],
+        timeout=PATIENCE,
+    )
+
+
+def test_a_refusal_is_said_and_can_be_dismissed(open_page: Any, studio_url: str) -> None:
+    page: Page = open_page(studio_url, may_lose=True)
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=429, json={"error": "some_code", "message": "Too much at once; try again in a minute."})
+
+    page.route("**/api/photos?sample=*", refuse)
+    page.locator(".sample").first.click()
+    expect(page.get_by_role("alert").filter(has_text="Too much at once")).to_be_visible()
+    page.unroute("**/api/photos?sample=*")
+
+
+def test_a_project_that_is_gone_leads_to_the_start(open_page: Any, studio_url: str) -> None:
+    page: Page = open_page(f"{studio_url}/#/project/0123456789abcdef", may_lose=True)
+    expect(page.get_by_text(WORDS["project.gone"])).to_be_visible()
+    expect(page.get_by_role("button", name=WORDS["start.choose"])).to_be_visible()
