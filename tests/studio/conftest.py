@@ -96,8 +96,7 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
     """Opens pages that may ask nothing of any other server, and whose console must stay silent.
 
     Called with the address, and optionally width, locale, scheme, `context` (that of another page: a second tab), and
-    `may_lose`, True where
-    the server goes away or refuses on purpose.
+    `may_lose`, True where the server goes away or refuses on purpose.
     """
     contexts: list[BrowserContext] = []
     complaints: list[str] = []

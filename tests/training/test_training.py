@@ -245,8 +245,10 @@ def test_labels_come_from_the_table_and_the_landmarks(tmp_path: Path) -> None:
 
 def test_measures_on_a_drawn_face() -> None:
     face = np.zeros((1, 68, 2))
-    face[0, 36:42] = (0.35, 0.4)
-    face[0, 42:48] = (0.65, 0.4)
+    eye = np.array([(-0.05, 0.0), (-0.02, -0.01), (0.02, -0.01), (0.05, 0.0), (0.02, 0.01), (-0.02, 0.01)])
+    face[0, 36:42], face[0, 42:48] = eye + (0.35, 0.4), eye + (0.65, 0.4)
+    face[0, 2:5], face[0, 12:15] = (0.25, 0.6), (0.75, 0.6)
+    face[0, 17:27], face[0, 8] = (0.5, 0.3), (0.5, 0.9)
     face[0, 1], face[0, 15], face[0, 30] = (0.2, 0.5), (0.8, 0.5), (0.62, 0.55)
     face[0, 61:64], face[0, 65:68] = (0.5, 0.7), (0.5, 0.76)
     pixels = np.zeros((1, 50, 50, 3), np.uint8)
@@ -257,6 +259,8 @@ def test_measures_on_a_drawn_face() -> None:
     assert values["yaw"] == pytest.approx(0.2)
     assert values["pitch"] == pytest.approx(0.5)
     assert values["mouth-open"] == pytest.approx(0.2)
+    assert values["eyes-open"] == pytest.approx(0.2)
+    assert values["face-width"] == pytest.approx(0.5 / 0.6)
     assert values["background-warmth"] == pytest.approx(200 / 255)
     assert values["background-tint"] == pytest.approx(0.0)
     assert values["side-light"] == pytest.approx(0.4)

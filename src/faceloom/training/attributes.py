@@ -202,7 +202,7 @@ def _eyes_open(faces: FaceSet) -> Float:
     for start in (36, 42):
         eye = faces.landmarks[:, start : start + 6]
         height = np.linalg.norm(eye[:, [1, 2]] - eye[:, [5, 4]], axis=2).mean(axis=1)
-        ratios.append(height / np.maximum(np.linalg.norm(eye[:, 3] - eye[:, 0], axis=1), 1e-6))
+        ratios.append(height / np.linalg.norm(eye[:, 3] - eye[:, 0], axis=1))
     return np.asarray((ratios[0] + ratios[1]) / 2)
 
 
