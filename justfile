@@ -25,6 +25,13 @@ types:
 test *options:
     python -m pytest {{options}}
 
+# The studio's page: types, build, and whether the committed build is the one that its sources give.
+studio:
+    npm ci --silent --no-audit --no-fund --prefix studio
+    npm run --silent check --prefix studio
+    npm run --silent build --prefix studio
+    test -z "$(git status --porcelain -- src/faceloom/server/web)"
+
 # The tests that need minutes or real weights.
 test-slow *options:
     python -m pytest -m slow {{options}}

@@ -26,7 +26,7 @@ def model(*names: str, probes: tuple[str, ...] = ()) -> Model:
 
 def test_only_presets_that_the_model_can_do_are_offered() -> None:
     assert load_presets(model()) == ()
-    assert {"grandparent", "baby", "young-again"} <= {
+    assert {"grandparent", "silver", "young-again"} <= {
         one.name for one in load_presets(model("age", "grey-hair", "face-width"))
     }
     assert "opposite" not in [one.name for one in load_presets(model("gender"))]

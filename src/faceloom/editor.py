@@ -81,6 +81,7 @@ class Editor:
     def __init__(self, photo: Photo, faces: tuple[OpenFace, ...], model: Model) -> None:
         self.photo, self.faces, self.model = photo, faces, model
         self._caches = PrefixCaches()
+        self._quick = False  # a preview's motion may be coarse
 
     @classmethod
     def open(
@@ -135,7 +136,7 @@ class Editor:
     def scaled(self, side: int) -> Editor:
         """The same open faces in a copy of the photo whose longer side is at most `side` pixels: for quick previews.
 
-        Nothing is inverted anew; the copy renders any recipe as this one does, smaller.
+        Nothing is inverted anew; the copy renders any recipe as this one does, smaller, with motion found more coarsely.
 
         Raises:
             UsageError: if `side` is not positive.
@@ -152,6 +153,7 @@ class Editor:
         faces = tuple(replace(one, crop=one.crop.placed(one.crop.quad * scale)) for one in self.faces)
         editor = Editor(Photo(pixels, self.photo.icc_profile, self.photo.name), faces, self.model)
         editor._caches = self._caches  # it draws the same codes
+        editor._quick = True
         return editor
 
     def face_alone(self, face: int = 1) -> Editor:
@@ -222,7 +224,7 @@ class Editor:
         photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
         for face, edited in zip(self.faces, after, strict=True):
             if recipe.paste == "transfer":
-                change = measure_change(face.before, edited, face.motion)
+                change = measure_change(face.before, edited, face.motion, quick=self._quick)
                 photo, mask = apply_change(photo, face.crop, change, face.mask)
             else:
                 photo, mask = paste(photo, face.crop, edited, mask=face.mask, match_colour=True)
@@ -258,7 +260,7 @@ class Editor:
         faces = []
         for face, edited, picture in zip(self.faces, plain, drawn, strict=True):
             if recipe.paste == "transfer":
-                change = measure_change(face.before, edited, face.motion)
+                change = measure_change(face.before, edited, face.motion, quick=self._quick)
                 photo, _ = apply_change(photo, face.crop, change, face.mask)
                 faces.append(DrawnFace(face.crop, edited, picture, face.mask, face.motion, change))
             else:

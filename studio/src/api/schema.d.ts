@@ -920,7 +920,7 @@ export interface components {
             faces: "all" | number[];
             /**
              * Fidelity
-             * @default 0.5
+             * @default 0.25
              */
             fidelity: number;
             /** Name */

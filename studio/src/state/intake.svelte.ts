@@ -7,7 +7,7 @@ import { explain } from "./notices.svelte";
 import { route } from "./route.svelte";
 import { server } from "./server.svelte";
 
-export const DEFAULT_FIDELITY = 0.5;
+export const DEFAULT_FIDELITY = 0.25;
 
 /** A file's name without its ending: the name of the project, and of what is saved from it. */
 const nameOf = (photo: PhotoInfo): string => photo.name.replace(/(.)\.[a-z0-9]{2,5}$/i, "$1");
