@@ -136,7 +136,7 @@ class Editor:
     def scaled(self, side: int) -> Editor:
         """The same open faces in a copy of the photo whose longer side is at most `side` pixels: for quick previews.
 
-        Nothing is inverted anew; the copy renders any recipe as this one does, smaller, with motion found more coarsely.
+        Nothing is inverted anew; the copy renders any recipe as this one does, smaller, its motion more coarsely found.
 
         Raises:
             UsageError: if `side` is not positive.

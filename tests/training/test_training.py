@@ -246,7 +246,7 @@ def test_labels_come_from_the_table_and_the_landmarks(tmp_path: Path) -> None:
 def test_measures_on_a_drawn_face() -> None:
     face = np.zeros((1, 68, 2))
     eye = np.array([(-0.05, 0.0), (-0.02, -0.01), (0.02, -0.01), (0.05, 0.0), (0.02, 0.01), (-0.02, 0.01)])
-    face[0, 36:42], face[0, 42:48] = eye + (0.35, 0.4), eye + (0.65, 0.4)
+    face[0, 36:42], face[0, 42:48] = eye + np.array([0.35, 0.4]), eye + np.array([0.65, 0.4])
     face[0, 2:5], face[0, 12:15] = (0.25, 0.6), (0.75, 0.6)
     face[0, 17:27], face[0, 8] = (0.5, 0.3), (0.5, 0.9)
     face[0, 1], face[0, 15], face[0, 30] = (0.2, 0.5), (0.8, 0.5), (0.62, 0.55)
