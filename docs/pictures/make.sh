@@ -1,20 +1,25 @@
 #!/usr/bin/env bash
 # Draw the README's pictures again, from the repository's root: bash docs/pictures/make.sh
+# (The studio's: npm run pictures --prefix studio.)
 set -euo pipefail
 faceloom=${FACELOOM:-faceloom}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$faceloom" edit examples/portrait.jpg --age +2 -o "$folder/age.png"
+"$faceloom" edit examples/portrait.jpg --age +1.5 --grey-hair +1 -o "$folder/age.png"
 "$faceloom" edit examples/portrait.jpg --smile +2 -o "$folder/smile.png"
-"$faceloom" edit examples/portrait.jpg --hair-colour -2 -o "$folder/fair.png"
-"$faceloom" edit examples/portrait.jpg --age +1 --smile +1 --hair-colour -1 -o "$folder/all.png" --sheet docs/pictures/strip.jpg
-"$faceloom" sample -o docs/pictures/samples.jpg --count 16
+"$faceloom" edit examples/portrait.jpg --hair-colour -1.5 -o "$folder/fair.png"
+"$faceloom" edit examples/portrait.jpg --age +1 --smile +1 --beard +1 -o "$folder/all.png" --sheet docs/pictures/strip.jpg
+for name in portrait beard; do
+  for twin in toon comic sketch; do
+    "$faceloom" edit "examples/$name.jpg" --twin "$twin" -o "$folder/$name-$twin.png"
+  done
+done
 python - "$folder" <<'PYTHON'
 import sys
 from pathlib import Path
 
 from faceloom import Photo, open_photo, save_photo
-from faceloom.imaging.sheets import strip
+from faceloom.imaging.sheets import grid, strip
 
 folder = Path(sys.argv[1])
 names = {"photo": Path("examples/portrait.jpg")} | {
@@ -23,4 +28,10 @@ names = {"photo": Path("examples/portrait.jpg")} | {
 }
 sheet = strip([open_photo(path).pixels for path in names.values()], list(names), cell=320)
 save_photo(Photo(sheet), "docs/pictures/edits.jpg")
+twins = ["toon", "comic", "sketch"]
+rows = [
+    [open_photo(f"examples/{name}.jpg").pixels, *(open_photo(folder / f"{name}-{twin}.png").pixels for twin in twins)]
+    for name in ("portrait", "beard")
+]
+save_photo(Photo(grid(rows, None, ["photo", *twins], cell=320)), "docs/pictures/cartoon.jpg")
 PYTHON

@@ -195,13 +195,15 @@ def report(
 @click.option("--faces", type=FILE, required=True, help="faces.npz of the run.")
 @click.option("--data", type=FILE, multiple=True, help="Folder or zip with a labels.csv; repeat for more.")
 @click.option("--attributes", type=FILE, help="TOML file of the directions; the default model's where left out.")
-def refit(folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | None) -> None:
+@click.option("--project", is_flag=True, help="Also take measured side effects out of each direction.")
+def refit(folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | None, project: bool) -> None:
     """Find the directions of a trained model anew, after labels or attributes have changed."""
     for path in (faces, folder / GENERATOR_FILE):
         if not path.is_file():
             raise UsageError(f"there is no file {path}; give the folder of a model, and faces.npz of its run")
     wanted, known = read_attributes(attributes), FaceSet.load(faces)
-    found = refit_directions(folder, known, attribute_table(known, data, wanted), wanted, say=click.echo)
+    values = attribute_table(known, data, wanted)
+    found = refit_directions(folder, known, values, wanted, say=click.echo, project=project)
     load_model.cache_clear()
     click.echo(f"{folder}: {len(found)} direction(s)")
 

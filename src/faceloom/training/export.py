@@ -104,6 +104,7 @@ def refit_directions(
     attributes: Sequence[Attribute],
     *,
     say: Callable[[str], None],
+    project: bool = False,
 ) -> DirectionSet:
     """Find the directions of a model in a folder anew, and write them there.
 
@@ -113,6 +114,7 @@ def refit_directions(
         values: as `export_model`.
         attributes: what to make directions of.
         say: told what was found, a line at a time.
+        project: as `find_directions`.
 
     Raises:
         CheckpointError: if a file is missing or damaged.
@@ -122,7 +124,9 @@ def refit_directions(
     seen = faces.subset(~faces.held_out)
     known = {name: column[~faces.held_out] for name, column in values.items()}
     known |= collection_indicators(seen)
-    directions = find_directions(generator, encoder, encode_faces(encoder, seen), known, attributes, say)
+    directions = find_directions(
+        generator, encoder, encode_faces(encoder, seen), known, attributes, say, project=project
+    )
     directions.save(folder / DIRECTIONS_FILE)
     return directions
 
@@ -135,6 +139,8 @@ def find_directions(
     attributes: Sequence[Attribute],
     say: Callable[[str], None],
     judges: Sequence[Judge] | None = None,
+    *,
+    project: bool = False,
 ) -> DirectionSet:
     """Directions of the attributes that the faces have labels for; all other columns of `values` are held still.
 
@@ -146,6 +152,8 @@ def find_directions(
         attributes: what to make directions of.
         say: told what was found, a line at a time.
         judges: measure the unit of the attributes that name a score of theirs; those that are installed where None.
+        project: take the side effects that the probes measure out of the directions as well. On the embedded model that
+            cost more of the wanted effect than it saved elsewhere, by judges on photos, so it is off.
     """
     usable = _usable(values, say)
     free = {one.name: one.free for one in attributes}
@@ -170,7 +178,7 @@ def find_directions(
             say(f"{one.name}: one step of the code shows as {measured['drawn_effect']} ({measured['measured_by']})")
             directions.append(direction)
     before = {name: dict(row) for name, row in effects.items()}
-    directions, effects = bench.disentangle(directions, effects, attributes)
+    directions, effects = bench.disentangle(directions, effects, attributes, project=project)
     for one in known:
         if one.dropped:
             say(f"{one.name}: dropped, {one.dropped}")
@@ -256,11 +264,11 @@ class _Bench:
         return probed_effects(self.encoder, draw_pair(self.generator, self.faces, step), self.probes)
 
     def disentangle(
-        self, directions: Sequence[Direction], effects: Effects, attributes: Sequence[Attribute]
+        self, directions: Sequence[Direction], effects: Effects, attributes: Sequence[Attribute], *, project: bool
     ) -> tuple[list[Direction], dict[str, dict[str, float]]]:
-        """Take measured side effects out of the directions, scale them to their unit again, and cut their ranges."""
+        """Where asked, take measured side effects out of the directions, and scale them again; cut their ranges."""
         free = {one.name: one.free for one in attributes}
-        cleaned, predicted = conditioned(directions, effects, free)
+        cleaned, predicted = conditioned(directions, effects, free) if project else (list(directions), effects)
         result, measured = [], {}
         for one in cleaned:
             kept = predicted[one.name][one.name] / max(1e-3, effects[one.name][one.name])
