@@ -144,11 +144,11 @@ class Editor:
         if side < 1:
             raise UsageError(f"a preview has at least one pixel, not {side}")
         width, height = self.photo.size
-        share = side / max(width, height)
-        if share >= 1.0:
-            return self
+        share = min(1.0, side / max(width, height))
         size = (max(1, round(width * share)), max(1, round(height * share)))
-        pixels = np.asarray(Image.fromarray(self.photo.pixels).resize(size, Image.Resampling.BOX))
+        pixels = self.photo.pixels
+        if share < 1.0:
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
         scale = np.array([size[0] / width, size[1] / height])
         faces = tuple(replace(one, crop=one.crop.placed(one.crop.quad * scale)) for one in self.faces)
         editor = Editor(Photo(pixels, self.photo.icc_profile, self.photo.name), faces, self.model)
