@@ -13,11 +13,11 @@ import faceloom
 from faceloom.checkpoints import native
 from faceloom.checkpoints.installed import drafting as draft_of
 from faceloom.checkpoints.installed import find, models_folder, publish
+from faceloom.collection import import_file
 from faceloom.encoders.irse import RefiningEncoder
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from faceloom.library import import_file
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, load_model, spread_of
 
 _FILES = runpy.run_path(str(Path(__file__).parent / "checkpoints" / "psp_files.py"))

@@ -82,7 +82,7 @@ def load_model(name: str = DEFAULT) -> Model:
     """Load the embedded model ("default"), one that was imported, or a folder that training wrote.
 
     The directions of an imported model are all imported ones that pair with it: those that the catalogue says so of,
-    and those that were imported for it. See `faceloom.library.import_file`.
+    and those that were imported for it. See `faceloom.collection.import_file`.
 
     Raises:
         UsageError: if there is no such model.

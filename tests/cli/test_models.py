@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from faceloom import library
+from faceloom import collection
 from faceloom.checkpoints import native
 from faceloom.checkpoints.catalog import Entry, RemoteFile, catalogue
 from faceloom.checkpoints.installed import find, models_folder
@@ -308,7 +308,7 @@ def test_get_shows_size_and_licence_then_downloads_and_imports(cli: Cli, offered
     assert found is not None
     assert found.title == "A tiny one"
     assert found.sources[0].url.startswith("http://127.0.0.1")
-    download = library.downloads_folder("offered") / "tiny.pt"
+    download = collection.downloads_folder("offered") / "tiny.pt"
     assert download.read_bytes() == offered.read_bytes()
     assert "is here already" in cli("models", "get", "offered")[2]
     assert cli("models", "verify", "offered")[0] == 0
@@ -325,7 +325,7 @@ def test_get_asks_first(cli: Cli, offered: Path, monkeypatch: pytest.MonkeyPatch
     assert "size:" in out
     assert "nothing was written" in err
     assert find("offered") is None
-    assert not library.downloads_folder("offered").exists()
+    assert not collection.downloads_folder("offered").exists()
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "y")
     assert cli("models", "get", "offered")[0] == 0
 
@@ -340,7 +340,7 @@ def test_wrong_or_missing_bytes_leave_nothing_behind(cli: Cli, offered: Path) ->
     assert "another file" in cli("models", "get", "offered", "--yes")[2]
     offered.unlink()
     assert "answered 404" in cli("models", "get", "offered", "--yes")[2]
-    left = [path.name for path in library.downloads_folder("offered").iterdir()]
+    left = [path.name for path in collection.downloads_folder("offered").iterdir()]
     assert left == [".tiny.pt.lock"]
     assert kept() == set()
     offered.write_bytes(right)
@@ -348,7 +348,7 @@ def test_wrong_or_missing_bytes_leave_nothing_behind(cli: Cli, offered: Path) ->
 
 
 def test_what_was_downloaded_is_not_fetched_again(cli: Cli, offered: Path) -> None:
-    folder = library.downloads_folder("offered")
+    folder = collection.downloads_folder("offered")
     folder.mkdir(parents=True)
     offered.rename(folder / "tiny.pt")
     assert cli("models", "get", "offered", "--yes")[0] == 0
@@ -392,4 +392,4 @@ def test_malformed_entries_are_refused(change: dict[str, Any]) -> None:
 
 def test_unknown_entries_are_named() -> None:
     with pytest.raises(UsageError, match="the catalogue has no 'nothing'"):
-        library.get("nothing")
+        collection.get("nothing")

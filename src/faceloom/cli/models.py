@@ -20,7 +20,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from faceloom import library
+from faceloom import collection
 from faceloom.checkpoints.catalog import Entry, RemoteFile, catalogue, entry_of
 from faceloom.checkpoints.fetch import Update
 from faceloom.checkpoints.installed import Installed, find, installed
@@ -74,7 +74,7 @@ def get(id: str, yes: bool) -> None:
     if not yes:
         click.confirm("Download it, under these terms?", abort=True)
     with _transfers() as watch:
-        _tell(library.get(id, watch=watch))
+        _tell(collection.get(id, watch=watch))
 
 
 @models.command("import")
@@ -85,7 +85,7 @@ def get(id: str, yes: bool) -> None:
 def import_model(file: Path, name: str | None, pairs_with: tuple[str, ...], kind: str | None) -> None:
     """Import FILE: a checkpoint of any supported kind, or directions (also a folder of them)."""
     _tell(
-        library.import_file(
+        collection.import_file(
             file,
             name=name,
             encoder_kind=kind,  # type: ignore[arg-type]  # click has checked it
@@ -99,7 +99,7 @@ def import_model(file: Path, name: str | None, pairs_with: tuple[str, ...], kind
 def verify(id: str | None) -> None:
     """Check the files of ID, or of everything here, against the hashes noted when they were imported."""
     chosen = installed() if id is None else [_here(id)]
-    wrong = {one.id: found for one in chosen if (found := library.verify(one))}
+    wrong = {one.id: found for one in chosen if (found := collection.verify(one))}
     for one in chosen:
         click.echo(f"{one.id}: {', '.join(wrong[one.id]) if one.id in wrong else 'unchanged'}")
     if wrong:
@@ -111,7 +111,7 @@ def verify(id: str | None) -> None:
 @click.argument("id")
 def rm(id: str) -> None:
     """Delete ID, and what was downloaded for it."""
-    library.remove(id)
+    collection.remove(id)
     click.echo(f"{id}: deleted")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from starlette.requests import Request
 
-from faceloom import library
+from faceloom import collection
 from faceloom.checkpoints.catalog import RemoteFile, catalogue, entry_of
 from faceloom.checkpoints.installed import find, installed
 from faceloom.directions.components import principal_directions, sample_codes
@@ -192,7 +192,7 @@ class Workshop:
         def work(running: Running) -> dict[str, Any]:
             running.tell(0, 1, "Reading the checkpoint")
             try:
-                record = library.import_file(path)
+                record = collection.import_file(path)
             finally:
                 shutil.rmtree(home, ignore_errors=True)
             running.tell(1, 1)
@@ -216,7 +216,7 @@ class Workshop:
 
                 return update
 
-            record = library.get(model, watch=watch)
+            record = collection.get(model, watch=watch)
             self.refresh()
             return {"id": record.id, "kind": record.kind, "title": record.title}
 
