@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from faceloom.checkpoints import native
 from faceloom.directions.calibration import (
@@ -57,6 +57,13 @@ def encode_faces(encoder: ResidualEncoder, faces: FaceSet, batch: int = 64) -> T
     return torch.cat(parts)
 
 
+def round_to_half(module: nn.Module) -> None:
+    """Round numbers to 16 bits, which halves the files: what is published is what was rounded."""
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.is_floating_point():
+            tensor.data.copy_(tensor.data.half().float())
+
+
 def export_model(
     trainer: Trainer,
     faces: FaceSet,
@@ -83,13 +90,10 @@ def export_model(
     encoder.w_deviation.copy_(codes.std(dim=0))
     generator.w_mean.copy_(codes.mean(dim=0))
     if not trainer.config.adversarial:
-        distance = fit_mapping(generator.mapping, generator.z_dim, codes)
-        say(f"mapping fitted to {len(codes)} codes: sliced Wasserstein distance {distance:.4f} of their variance")
-    # 16-bit storage halves the files; what is published is what was rounded.
+        fit_mapping(generator.mapping, codes)
+        say(f"mapping set to the mean and covariance of {len(codes)} codes")
     for module in (generator, encoder):
-        for tensor in [*module.parameters(), *module.buffers()]:
-            if tensor.is_floating_point():
-                tensor.data.copy_(tensor.data.half().float())
+        round_to_half(module)
     out.mkdir(parents=True, exist_ok=True)
     info: dict[str, Any] = {"images": trainer.progress.images, "minutes": round(trainer.progress.seconds / 60.0, 1)}
     native.save_generator(out / GENERATOR_FILE, generator, info, half=True)
