@@ -30,7 +30,7 @@ from faceloom.generators.protocol import Generator
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images, to_pixels
 from faceloom.imaging.photos import open_photo
-from faceloom.inversion.dial import default_fidelity, inverter_at
+from faceloom.inversion.dial import default_fidelity
 from faceloom.inversion.likeness import Likeness, assess
 from faceloom.inversion.methods import MethodName, make_method
 from faceloom.inversion.protocol import Inversion, Inverter, Step
@@ -122,7 +122,7 @@ class Editor:
             model = load_model(model)
         if inverter is None:
             place = default_fidelity(model.generator) if fidelity is None else fidelity
-            inverter = inverter_at(place, model.generator, model.encoder, model.spread)
+            inverter = model.inverter_at(place)
         if isinstance(inverter, str):
             inverter = make_inverter(inverter, model)
         return cls(photo, _invert(photo, chosen, model, inverter, progress), model)

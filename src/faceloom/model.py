@@ -21,6 +21,8 @@ from faceloom.domains.twin import TwinShelf
 from faceloom.encoders.protocol import Encoder
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators.protocol import Generator
+from faceloom.inversion.dial import inverter_at
+from faceloom.inversion.protocol import Inverter
 from faceloom.settings import data_folder
 
 DEFAULT = "default"
@@ -64,6 +66,14 @@ class Model:
                 "w+, or a model that has one, such as e4e-ffhq"
             )
         return self.encoder
+
+    def inverter_at(self, fidelity: float) -> Inverter:
+        """The inversion of a place on the dial, from 0, more editable, to 1, more like the photo.
+
+        Raises:
+            UsageError: if the place is not from 0 to 1.
+        """
+        return inverter_at(fidelity, self.generator, self.encoder, self.spread, moves=self.directions.moves())
 
     @cached_property
     def twins(self) -> TwinShelf:

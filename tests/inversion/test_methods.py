@@ -153,6 +153,30 @@ def test_locality_keeps_pictures_of_other_codes(
     assert drift(3.0) < 0.8 * drift(0.0)
 
 
+def test_edits_change_the_tuned_picture_as_they_changed_the_untuned_one(
+    generator: StyleGAN2, encoder: ResidualEncoder, images: Tensor, loss: PixelLoss
+) -> None:
+    torch.manual_seed(3)
+    moves = 0.5 * torch.randn(2, generator.num_ws, generator.w_dim)
+
+    def lost(weight: float) -> float:
+        tuner = LowRankTuner(
+            generator, EncoderInverter(encoder), steps=80, rank=4, locality=weight, interval=1, moves=moves, loss=loss
+        )
+        found = tuner.invert(images[:1])
+        changes = []
+        for amount in (-1.5, 1.0, 2.0):
+            edited = found.codes + amount * moves[:1]
+            with torch.no_grad():
+                tuned = found.render(generator, edited) - found.render(generator)
+                changes.append(tuned - (generator.synthesize(edited) - generator.synthesize(found.codes)))
+        return float(torch.cat(changes).abs().mean())
+
+    assert lost(3.0) < 0.8 * lost(0.0)
+    with pytest.raises(UsageError, match="moves have the shape"):
+        LowRankTuner(generator, EncoderInverter(encoder), moves=moves[0])
+
+
 def test_codes_are_held_by_the_regularisation(generator: StyleGAN2, images: Tensor, loss: PixelLoss) -> None:
     space = measure_w(generator)
     for coordinates in ("w", "pn"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from faceloom.errors import UsageError
-from faceloom.inversion.dial import DEFAULT_FIDELITY, inverter_at
+from faceloom.inversion.dial import DEFAULT_FIDELITY
 from faceloom.inversion.encoder import EncoderInverter
 from faceloom.inversion.hybrid import HybridInverter
 from faceloom.inversion.lowrank import LowRankTuner
@@ -52,9 +52,7 @@ class Contender:
 
 def _dial(fidelity: float, share: str) -> Contender:
     words = f"dial {fidelity:g}" + (" (the default)" if fidelity == DEFAULT_FIDELITY else "")
-    return Contender(
-        f"dial-{fidelity:g}", words, lambda m: inverter_at(fidelity, m.generator, m.encoder, m.spread), share
-    )
+    return Contender(f"dial-{fidelity:g}", words, lambda m: m.inverter_at(fidelity), share)
 
 
 CONTENDERS = (
@@ -82,6 +80,17 @@ CONTENDERS = (
         "low-rank",
         "hybrid, then low-rank tuning, 150",
         lambda m: LowRankTuner(m.generator, HybridInverter(m.generator, m.require_encoder(), m.spread), steps=150),
+        FEW,
+    ),
+    Contender(
+        "low-rank-edits",
+        "the same, local along the edits",
+        lambda m: LowRankTuner(
+            m.generator,
+            HybridInverter(m.generator, m.require_encoder(), m.spread),
+            steps=150,
+            moves=m.directions.moves(),
+        ),
         FEW,
     ),
     *(_dial(fidelity, FULL if fidelity <= DEFAULT_FIDELITY else HALF) for fidelity in SETTINGS),

@@ -14,7 +14,6 @@ from faceloom.directions.direction import DirectionSet
 from faceloom.editor import CROP_SIZE
 from faceloom.imaging.convert import to_images, to_pixels
 from faceloom.imaging.sheets import grid
-from faceloom.inversion.dial import inverter_at
 from faceloom.inversion.losses import shared_features
 from faceloom.inversion.protocol import fitted
 from faceloom.metrics.editability import row_deviation
@@ -76,7 +75,7 @@ def trace(
     compare = shared_features().against(fitted(images, model.generator))
     found = []
     for fidelity in places:
-        inversion = inverter_at(fidelity, model.generator, model.encoder, model.spread).invert(images)
+        inversion = model.inverter_at(fidelity).invert(images)
         drawn = inversion.render(model.generator).clamp(-1.0, 1.0)
         ((_, edited),) = draw_edits(model.generator, model.directions, inversion, [edit])
         scores = panel.score(torch.cat([drawn, edited])) if score else {}

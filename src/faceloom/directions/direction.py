@@ -148,6 +148,11 @@ class DirectionSet:
                 codes = codes + edit.amount * direction.vector
         return codes
 
+    def moves(self) -> Tensor | None:
+        """The directions in W+, one deviation each, (K, num_ws, w_dim); None where there are none."""
+        found = [direction.vector for direction in self if direction.space == "w+"]
+        return torch.stack(found) if found else None
+
     def style_offset(self, edits: Sequence[Edit]) -> Tensor | None:
         """What edits in S add to the style vectors, (channels,); None where no edit is in S.
 

@@ -28,7 +28,7 @@ class LowRankTuner(PivotalTuner):
     Fewer numbers than in `PivotalTuner` want and bear a higher rate, so that it takes fewer steps.
 
     Args:
-        generator, pivot, steps, locality, reach, interval, loss, seed: see `PivotalTuner`.
+        generator, pivot, steps, locality, reach, interval, moves, loss, seed: see `PivotalTuner`.
         rank: of the change of each filter (O, I, K, K), as a matrix (O, I * K * K).
         rate: Adam's step, in units of the filters' own size.
     """
@@ -44,6 +44,7 @@ class LowRankTuner(PivotalTuner):
         locality: float = 0.1,
         reach: float = 1.0,
         interval: int = 4,
+        moves: Tensor | None = None,
         loss: Loss | None = None,
         seed: int = 0,
     ) -> None:
@@ -55,6 +56,7 @@ class LowRankTuner(PivotalTuner):
             locality=locality,
             reach=reach,
             interval=interval,
+            moves=moves,
             loss=loss,
             seed=seed,
         )

@@ -5,6 +5,7 @@ Source: Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Imag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,9 @@ from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, fit
 from faceloom.inversion.tuning import Tuning, biases, changed, filters, put, sharing_copy
 from faceloom.inversion.wspace import WSpace, measure_w
 
+FARTHEST = 2.0
+"""How far along an edit, in deviations, locality is asked for."""
+
 
 class PivotalTuner:
     """A code by another method, the pivot, then the generator's own weights, one copy for each face.
@@ -25,6 +29,10 @@ class PivotalTuner:
     Locality: near the pivot, at codes on the way to random ones, the tuned generator must go on drawing what the
     untuned one does (equations 4 and 5), so that edits keep their meaning. That is asked for in every `interval`-th
     step, as often as it pays (lazy regularisation: Karras et al. 2020, appendix B).
+
+    Where the edits that will be asked for are known, locality is asked for along them instead, and in another sense: an
+    edit must change the photo as it changed the untuned picture. So the likeness carries over to the edited face, which
+    the paper's term pulls back to the untuned one.
 
     Args:
         generator: draws the codes; its weights are left alone.
@@ -34,6 +42,7 @@ class PivotalTuner:
         locality: weight of the locality term; 0 for none. The paper's is 0.1, on one sample a step.
         reach: how far from the pivot locality is asked for, in deviations of W (the paper's alpha).
         interval: in every which step.
+        moves: (K, num_ws, w_dim) edits, each by one standard deviation; None for the paper's locality.
         loss: of the pictures.
         seed: of the samples.
     """
@@ -48,11 +57,15 @@ class PivotalTuner:
         locality: float = 0.1,
         reach: float = 1.0,
         interval: int = 4,
+        moves: Tensor | None = None,
         loss: Loss | None = None,
         seed: int = 0,
     ) -> None:
         if interval < 1:
             raise UsageError(f"locality is asked for in every step or more rarely, not every {interval}th")
+        if moves is not None and (moves.ndim != 3 or not len(moves) or moves.shape[1] != generator.num_ws):
+            raise UsageError(f"moves have the shape (1 or more, {generator.num_ws}, w_dim), not {tuple(moves.shape)}")
+        self.moves = moves
         self.generator, self.pivot, self.locality, self.reach = generator, pivot, locality, reach
         self.interval, self.seed = interval, seed
         self.schedule = Schedule(steps, rate, warm=0.0, cool=0.0, betas=(0.9, 0.999))
@@ -80,13 +93,12 @@ class PivotalTuner:
         """Tune for one face: image (1, 3, R, R), pivot (1, num_ws, w_dim)."""
         module = sharing_copy(self.generator)
         originals = {**filters(module), **biases(module)}
-        compare, space = self.loss.against(image), measure_w(self.generator)
+        compare, example = self.loss.against(image), self._examples(image, pivot)
         variables = self._variables(originals)
         for name, value in (tuning.tensors if tuning is not None else {}).items():
             if name not in variables or variables[name].shape != value.shape:
                 raise UsageError("this tuning was made by another method or rank; tune from its codes instead")
             variables[name] = value.float().clone()
-        random = torch.Generator("cpu").manual_seed(self.seed)
 
         def draw(ws: Tensor) -> Tensor:
             for name, tensor in changed(originals, variables).items():
@@ -98,9 +110,7 @@ class PivotalTuner:
             if not self.locality or number % self.interval:
                 distance = compare(draw(pivot))
                 return distance, distance
-            near = self._nearby(pivot, space, random)
-            with torch.no_grad():
-                wanted = self.generator.synthesize(near)
+            near, wanted = example()
             both = draw(torch.cat([pivot, near]))
             distance = compare(both[:1])
             drift = self.loss.against(wanted)(both[1:])
@@ -118,6 +128,31 @@ class PivotalTuner:
     def _variables(self, originals: dict[str, Tensor]) -> dict[str, Tensor]:
         """What is tuned, at its start: here, a change of every filter and bias."""
         return {name: torch.zeros_like(tensor) for name, tensor in originals.items()}
+
+    @torch.no_grad()
+    def _examples(self, image: Tensor, pivot: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        """Gives codes near the pivot, and what the tuned generator should draw there, one pair a call."""
+        random = torch.Generator("cpu").manual_seed(self.seed)
+        draw, moves = self.generator.synthesize, self.moves
+        if moves is None:
+            space = measure_w(self.generator)
+
+            @torch.no_grad()
+            def towards_samples() -> tuple[Tensor, Tensor]:
+                near = self._nearby(pivot, space, random)
+                return near, draw(near)
+
+            return towards_samples
+        moves, plain = moves.to(pivot), draw(pivot)
+
+        @torch.no_grad()
+        def along_edits() -> tuple[Tensor, Tensor]:
+            which = int(torch.randint(len(moves), (1,), generator=random))
+            amount = FARTHEST * (2.0 * float(torch.rand(1, generator=random)) - 1.0)
+            near = pivot + amount * moves[which]
+            return near, (image + draw(near) - plain).clamp(-1.0, 1.0)
+
+        return along_edits
 
     def _nearby(self, pivot: Tensor, space: WSpace, random: torch.Generator) -> Tensor:
         """A code at `reach` from the pivot (1, num_ws, w_dim), on the way to one of the mapping network's."""
