@@ -132,6 +132,42 @@ def make(architecture: Architecture = "skip", clamp: float | None = None) -> Sty
     return generator.requires_grad_(False)
 
 
+@pytest.mark.parametrize("up", [False, True])
+def test_strength_of_noise_has_gradients(up: bool) -> None:
+    torch.manual_seed(4)
+    given = [torch.randn(2, 9, 8, 8), torch.randn(2, 9), torch.randn(8), torch.tensor(0.7)]
+    weight, noise = torch.randn(8, 9, 3, 3), torch.randn(2, 1, 16 if up else 8, 16 if up else 8)
+    mine, exact = leaves(*given), leaves(*(tensor.double() for tensor in given))
+    for function, (x, styles, bias, strength), precision in (
+        (layer.styled_convolution, mine, torch.float32),
+        (ops.styled_convolution, exact, torch.float64),
+    ):
+        kernel = KERNEL.to(precision) if up else None
+        y = function(
+            x, weight.to(precision), styles, noise.to(precision), bias, strength=strength, gain=1.3, up_kernel=kernel
+        )
+        y.square().mean().backward()  # type: ignore[no-untyped-call]
+    assert_same(gradients(mine), gradients(exact))
+
+
+@pytest.mark.parametrize(("threads_", "held"), [(1, 1), (2, 1), (3, 1 << 30)])
+def test_blocks_and_bands_of_any_size_draw_the_same(monkeypatch: pytest.MonkeyPatch, threads_: int, held: int) -> None:
+    torch.manual_seed(5)
+    x, styles, bias = torch.randn(1, 8, 13, 22), torch.randn(1, 8), torch.randn(8)
+    weight, noise = torch.randn(8, 8, 3, 3), torch.randn(1, 1, 26, 44)
+    exact = [tensor.double() for tensor in (x, weight, styles, noise, bias)]
+    wanted = ops.styled_convolution(*exact, strength=0.4, up_kernel=KERNEL.double())
+    before = torch.get_num_threads()
+    for name in ("_LEAST_BLOCK", "_MOST_BLOCK", "_LEAST_BAND", "_MOST_BAND"):
+        monkeypatch.setattr(layer, name, held)
+    torch.set_num_threads(threads_)
+    try:
+        found = layer.styled_convolution(x, weight, styles, noise, bias, strength=0.4, up_kernel=KERNEL)
+    finally:
+        torch.set_num_threads(before)
+    assert_same([found.double()], [wanted])
+
+
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(("architecture", "clamp"), [("skip", None), ("skip", 0.6), ("resnet", None), ("orig", None)])
 def test_both_back_ends_draw_the_same(architecture: Architecture, clamp: float | None, count: int) -> None:

@@ -51,15 +51,17 @@ def test_both_ways_of_modulating_agree_with_the_paper(count: int, size: int) -> 
     assert torch.allclose(got.double(), textbook_modulation(x, weight, styles), atol=1e-5)
 
 
-def test_up_convolution_is_zero_insertion_convolution_and_filter() -> None:
+@pytest.mark.parametrize("side", [5, 9])  # fewer and more numbers than the filters have
+def test_up_convolution_is_zero_insertion_convolution_and_filter(side: int) -> None:
     torch.manual_seed(2)
-    x, weight, kernel = torch.randn(2, 3, 5, 5).double(), torch.randn(4, 3, 3, 3).double(), ops.fir_kernel().double()
-    spread = torch.zeros(2, 3, 10, 10, dtype=torch.float64)
+    x, weight, kernel = torch.randn(2, 3, side, side), torch.randn(4, 3, 3, 3).double(), ops.fir_kernel().double()
+    x, wide = x.double(), 2 * side
+    spread = torch.zeros(2, 3, wide, wide, dtype=torch.float64)
     spread[:, :, ::2, ::2] = x
     # A true convolution: the filter is mirrored with respect to PyTorch's correlation.
     convolved = functional.conv2d(functional.pad(spread, (2, 2, 2, 2)), weight.flip((2, 3)))
-    planes = functional.pad(convolved, (1, 1, 1, 1))[:, :, :, :].reshape(-1, 1, 14, 14)
-    want = functional.conv2d(planes, kernel[None, None] * 4.0).reshape(2, 4, 11, 11)[:, :, :10, :10]
+    planes = functional.pad(convolved, (1, 1, 1, 1)).reshape(-1, 1, wide + 4, wide + 4)
+    want = functional.conv2d(planes, kernel[None, None] * 4.0).reshape(2, 4, wide + 1, wide + 1)[:, :, :wide, :wide]
     assert torch.allclose(ops.convolve_up(x, weight, kernel), want, atol=1e-10)
 
 

@@ -37,6 +37,7 @@ class StyledConvolution(Protocol):
         noise: Tensor | None,
         bias: Tensor,
         *,
+        strength: Tensor | float = 1.0,
         gain: float = 1.0,
         clamp: float | None = None,
         up_kernel: Tensor | None = None,

@@ -16,6 +16,7 @@ from faceloom.generators.derived import derived
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 _EPSILON = 1e-8
+_SMALL_MAP = 16 * 16
 
 
 def fir_kernel(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> Tensor:
@@ -62,8 +63,29 @@ def downsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolution of (N, C, H, W) with (O, C, 3, 3) that doubles the size: transposed, then low-pass filtered."""
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    if _waits_for_filters(x, weight):
+        x = _spread_by_product(x, weight)
+    else:
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     return filter_depthwise(x, kernel, padding=(kernel.shape[0] - 1) // 2, gain=4.0, bias=bias)
+
+
+def _waits_for_filters(x: Tensor, weight: Tensor) -> bool:
+    """Whether a CPU would take longer to bring filters in the order it wants than to use them; they can be kept in it.
+
+    Larger maps gain nothing from it, and what styles were multiplied to, as `_scales_filters` says, is new each time.
+    """
+    small = x.shape[2] * x.shape[3] <= _SMALL_MAP and x[0].numel() <= weight.numel()
+    return x.device.type == "cpu" and small and not wants_gradients(weight)
+
+
+def _spread_by_product(x: Tensor, weight: Tensor) -> Tensor:
+    """The transposed convolution of `convolve_up`, as one matrix product."""
+    inputs, size = weight.shape[1:3]
+    rows = derived(weight, "rows of taps", lambda plain: plain.permute(0, 2, 3, 1).reshape(-1, inputs))
+    taps = rows @ x.flatten(2)
+    spread = F.fold(taps, (2 * x.shape[2] - 2 + size, 2 * x.shape[3] - 2 + size), size, stride=2)
+    return spread.contiguous(memory_format=torch.channels_last)
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
@@ -82,6 +104,7 @@ def styled_convolution(
     noise: Tensor | None,
     bias: Tensor,
     *,
+    strength: Tensor | float = 1.0,
     gain: float = 1.0,
     clamp: float | None = None,
     up_kernel: Tensor | None = None,
@@ -94,6 +117,7 @@ def styled_convolution(
         styles: (N, I).
         noise: (N or 1, 1, H', W') to add, or None.
         bias: (O,).
+        strength: factor of the noise.
         gain: of the outcome; positive.
         clamp: bound on the magnitude of the outcome.
         up_kernel: as in `modulated_convolution`.
@@ -103,6 +127,7 @@ def styled_convolution(
     """
     # The leaky ReLU of a positive multiple is the multiple of the leaky ReLU: the gain goes where there is least to do.
     gain *= ACTIVATION_GAIN
+    noise = None if noise is None else noise * (strength * gain)
     kept = wants_gradients(x, weight, styles, noise, bias)  # else memory is written over
     factors, bias = demodulation(weight, styles) * gain, bias * gain
     if _scales_filters(x, weight, styles):
@@ -113,9 +138,9 @@ def styled_convolution(
         factors, bias = factors.reshape(*factors.shape, 1, 1), bias.reshape(1, -1, 1, 1)
         y = torch.addcmul(bias, y, factors) if kept else y.mul_(factors).add_(bias)
     if kept:
-        y = F.leaky_relu(y if noise is None else y + noise * gain, LEAKY_SLOPE)
+        y = F.leaky_relu(y if noise is None else y + noise, LEAKY_SLOPE)
     else:
-        y = F.leaky_relu_(y if noise is None else y.add_(noise * gain), LEAKY_SLOPE)
+        y = F.leaky_relu_(y if noise is None else y.add_(noise), LEAKY_SLOPE)
     return y if clamp is None else y.clamp(-clamp, clamp)
 
 
@@ -136,9 +161,11 @@ def _scales_filters(x: Tensor, weight: Tensor, styles: Tensor) -> bool:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, up_kernel: Tensor | None) -> Tensor:
-    if up_kernel is None:
-        return F.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
-    return convolve_up(x, weight, up_kernel, bias)
+    if up_kernel is not None:
+        return convolve_up(x, weight, up_kernel, bias)
+    if weight.shape[2] > 1 and _waits_for_filters(x, weight):
+        weight = derived(weight, "channels last", lambda plain: plain.contiguous(memory_format=torch.channels_last))
+    return F.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
 
 
 def modulated_convolution(

@@ -131,16 +131,16 @@ class StyledConvolution(nn.Module):
         """(N, inputs, H, W) and styles (N, inputs) to (N, outputs, H or 2H, W or 2W)."""
         grain: Tensor | None = None
         if noise == "constant":
-            grain = (self.noise * self.noise_strength).reshape(-1, 1, *self.noise.shape[-2:])
+            grain = self.noise.reshape(-1, 1, *self.noise.shape[-2:])
         elif noise == "random":
             height, width = (2 * side if self.up else side for side in x.shape[2:])
             grain = torch.randn(x.shape[0], 1, height, width, device=x.device, dtype=x.dtype, generator=random)
-            grain = grain * self.noise_strength
         clamp = None if self.clamp is None else self.clamp * gain
         draw = backends.styled_convolution(x, self.weight, kernel.shape[0])
         return draw(
-            x, self.weight, styles, grain, self.bias, gain=gain, clamp=clamp, up_kernel=kernel if self.up else None
-        )
+            x, self.weight, styles, grain, self.bias, strength=self.noise_strength, gain=gain, clamp=clamp,
+            up_kernel=kernel if self.up else None,
+        )  # fmt: skip
 
 
 class ToRGB(nn.Module):
@@ -183,7 +183,8 @@ class Block(nn.Module):
 class StyleGAN2(ShapedGenerator):
     """StyleGAN2 generator: `map` z to ws, `synthesize` ws to images.
 
-    A fresh one has random weights; see `faceloom.load_generator` for trained ones.
+    A fresh one has random weights; see `faceloom.load_generator` for trained ones. Weights may be written to; what is
+    written through `.data` is not seen, and calls for `faceloom.generators.derived.forget` afterwards.
     """
 
     config: StyleGAN2Config

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -17,11 +18,11 @@ from faceloom.generators.fused.packing import LANES, backward_filters, forward_f
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.threads import in_parallel, workspace
 
-# Measured on a Zen 3 with 512 KiB of L2 and 32 MiB of L3 cache.
-_BLOCK_BYTES = 3 << 19
-_DEEP, _DEEP_TILES = 256, 96
-_BAND_BYTES = 8 << 20
+# Bytes, for processors with some 512 KiB of L2 cache for each core and 8 MiB of L3.
+_LEAST_BLOCK, _MOST_BLOCK = 3 << 19, 11 << 20
+_LEAST_BAND, _MOST_BAND = 4 << 20, 10 << 20
 _UNBOUNDED = 3.0e38
+_Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Activation:
     Attributes:
         slope: of the leaky ReLU for negative values.
         clamp: bound on the magnitude of the outcome; None for none.
+        noise_gain: factor of the noise.
         taps: (4,) low-pass filter along one dimension, as correlation, gain included, where the layer doubles the size.
     """
 
     slope: float
     clamp: float | None
+    noise_gain: float
     taps: Tensor | None
 
     @property
@@ -51,6 +54,7 @@ def styled_convolution(
     noise: Tensor | None,
     bias: Tensor,
     *,
+    strength: Tensor | float = 1.0,
     gain: float = 1.0,
     clamp: float | None = None,
     up_kernel: Tensor | None = None,
@@ -58,7 +62,9 @@ def styled_convolution(
     """As `ops.styled_convolution`, for float32 on a CPU, in channels_last; differentiable once, but not in `weight`."""
     gain *= ops.ACTIVATION_GAIN  # see there why it may go inside
     factors, bias = ops.demodulation(weight, styles) * gain, bias * gain
-    grain = None if noise is None else (noise * gain).squeeze(1).contiguous()
+    if noise is not None and isinstance(strength, Tensor) and ops.wants_gradients(strength):
+        noise, strength = noise * strength, 1.0
+    grain = None if noise is None else noise.squeeze(1).contiguous()
     taps = None if up_kernel is None else up_kernel.sum(0).flip(0) * 2.0
     outputs, inputs = weight.shape[:2]
     more, extra = padded(inputs, LANES) - inputs, padded(outputs, LANES) - outputs
@@ -69,7 +75,7 @@ def styled_convolution(
     x = x.contiguous(memory_format=torch.channels_last)
     y: Tensor = _StyledConvolution.apply(  # type: ignore[no-untyped-call]
         x, styles.contiguous(), factors.contiguous(), grain, bias.contiguous(), weight,
-        Activation(ops.LEAKY_SLOPE, clamp, taps),
+        Activation(ops.LEAKY_SLOPE, clamp, float(strength) * gain, taps),
     )  # fmt: skip
     return y[:, :outputs] if extra else y
 
@@ -103,10 +109,10 @@ class _StyledConvolution(torch.autograd.Function):
         found: list[Tensor | None] = [None] * 7
         if ctx.needs_input_grad[2]:
             # What multiplied the factor is the value before the activation, without noise and bias, over the factor.
-            found[2] = (by_value - by_noise - bias * plain) / factors
+            found[2] = (by_value - by_noise * ctx.act.noise_gain - bias * plain) / factors
         if wants_noise:
-            shape = (x.shape[0], *y.shape[2:])
-            found[3] = pixels.reshape(shape).sum(0, keepdim=True) if noise.shape[0] == 1 else pixels.reshape(shape)
+            pixels = pixels.reshape(x.shape[0], *y.shape[2:])
+            found[3] = ctx.act.noise_gain * (pixels.sum(0, keepdim=True) if noise.shape[0] == 1 else pixels)
         if ctx.needs_input_grad[4]:
             found[4] = plain.sum(0)
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
@@ -117,12 +123,25 @@ class _StyledConvolution(torch.autograd.Function):
 
 
 def _block(count: int, depth: int, columns: int, planes: int) -> int:
-    """Tiles at a time, a multiple of 6 as rows of products: what the cache holds, but a piece for each thread.
+    """Tiles at a time: what the cache holds, in as many blocks for each thread as for the others.
 
-    Filters of many channels stream through the cache once for each block, so they ask for more tiles.
+    Filters stream through the cache once for each block, so the more of them, the larger the block.
     """
-    fitting = _DEEP_TILES if depth >= _DEEP else min(48, max(24, _BLOCK_BYTES // (4 * planes * (depth + columns))))
-    return max(6, min(fitting, math.ceil(count / torch.get_num_threads())) // 6 * 6)
+    held = min(max(_filter_bytes(depth, columns) * 3 // 10, _LEAST_BLOCK), _MOST_BLOCK)
+    threads = torch.get_num_threads()
+    rounds = math.ceil(count * 4 * planes * (depth + columns) / (held * threads))
+    return math.ceil(count / (rounds * threads))
+
+
+def _band(rows: int, row_bytes: int, depth: int, columns: int) -> int:
+    """Rows of tiles in a band: what the cache holds, in bands of about equal size; for filters, as above."""
+    held = min(max(_filter_bytes(depth, columns), _LEAST_BAND), _MOST_BAND)
+    bands = math.ceil(rows / max(1, held // row_bytes))
+    return math.ceil(rows / bands)
+
+
+def _filter_bytes(depth: int, columns: int) -> int:
+    return 4 * 36 * depth * columns
 
 
 def _noise(noise: Tensor | None, width: int) -> tuple[Tensor, int, int]:
@@ -150,8 +169,8 @@ def _convolve_same(
     def task(number: int, first: int, last: int) -> None:
         same.convolve_same(
             x.data_ptr(), packed.data_ptr(), y.data_ptr(), styles.data_ptr(), factors.data_ptr(), bias.data_ptr(),
-            grain.data_ptr(), noise_image, noise_row, height, width, inputs, outputs, columns, act.slope, act.bound,
-            workspace(same.workspace(block, inputs, columns)), block, first, last,
+            grain.data_ptr(), noise_image, noise_row, height, width, inputs, outputs, columns, act.noise_gain,
+            act.slope, act.bound, workspace(same.workspace(block, inputs, columns)), block, first, last,
         )  # fmt: skip
 
     in_parallel(task, tiles, block)
@@ -168,38 +187,62 @@ def _convolve_up(
     columns = padded(outputs, COLUMNS)
     y = _empty(count, outputs, 2 * height, 2 * width)
     grain, noise_image, noise_row = _noise(noise, 2 * width)
-    across, high = (width + 4) // 4, (height + 4) // 4
-    row_floats = (8 * across + 1) * outputs
-    rows = min(high, max(1, _BAND_BYTES // (32 * row_floats)))  # of tiles, in a band
+    across, high = math.ceil(width / 4), math.ceil(height / 4)
+    rows = _band(high, 32 * (8 * across + up.FRAME) * outputs, inputs, columns)
     block = _block(rows * across, inputs, columns, up.PLANES)
-    band = torch.empty((up.MARGIN + 8 * rows, row_floats))
-    band[:, :outputs] = 0.0
+    # In numpy, whose small loops wake no threads that would then stand in the way of ours.
+    band = np.empty((up.MARGIN + 8 * rows + 1, 8 * across + up.FRAME, outputs), np.float32)
+    band[:, [0, -1]] = 0.0
     for image in range(count):
-        band[: up.MARGIN] = 0.0
+        first_row, first_column = _edges(x[image], packed, styles[image], outputs)
+        band[: up.MARGIN - 1] = 0.0
+        band[up.MARGIN - 1, 1:-1] = first_row
         done = 0
         for top in range(0, high, rows):
             bottom = min(top + rows, high)
             if top:
-                band[: up.MARGIN] = band[8 * rows :].clone()
-            finished = 2 * height if bottom == high else 8 * bottom - 2
+                band[: up.MARGIN] = band[8 * rows : 8 * rows + up.MARGIN]
+            band[up.MARGIN : up.MARGIN + 8 * (bottom - top), 1] = first_column[8 * top + 1 : 8 * bottom + 1]
+            finished = 8 * bottom - 1
+            if bottom == high:
+                finished = 2 * height
+                band[up.MARGIN + 8 * (bottom - top)] = 0.0
 
             def tiles(number: int, first: int, last: int, top: int = top, image: int = image) -> None:
                 up.spread_tiles(
-                    x[image].data_ptr(), packed.data_ptr(), band.data_ptr(), styles[image].data_ptr(), height, width,
+                    x[image].data_ptr(), packed.data_ptr(), band.ctypes.data, styles[image].data_ptr(), height, width,
                     inputs, outputs, columns, top, workspace(up.workspace(block, inputs, columns)), block, first, last,
                 )  # fmt: skip
 
             def lines(number: int, first: int, last: int, top: int = top, image: int = image, done: int = done) -> None:
                 up.filter_rows(
-                    band.data_ptr(), 8 * top, y[image].data_ptr(), taps.data_ptr(), factors[image].data_ptr(),
-                    bias.data_ptr(), grain.data_ptr() + 4 * image * noise_image, noise_row, width, outputs, act.slope,
-                    act.bound, done + first, done + last,
+                    band.ctypes.data, 8 * top + 1, y[image].data_ptr(), taps.data_ptr(), factors[image].data_ptr(),
+                    bias.data_ptr(), grain.data_ptr() + 4 * image * noise_image, noise_row, width, outputs,
+                    act.noise_gain, act.slope, act.bound, done + first, done + last,
                 )  # fmt: skip
 
             in_parallel(tiles, (bottom - top) * across, block)
-            in_parallel(lines, finished - done, 4)
+            in_parallel(lines, finished - done, 8)
             done = finished
     return y
+
+
+def _edges(x: Tensor, packed: Tensor, styles: Tensor, outputs: int) -> tuple[_Floats, _Floats]:
+    """The first row (2W + 1, outputs) and column of the spread image of an image (I, H, W), zeros up to whole tiles."""
+    inputs, height, width = x.shape
+    columns = padded(outputs, COLUMNS)
+    found = [np.zeros((8 * math.ceil(count / 4) + 1, outputs), np.float32) for count in (width, height)]
+
+    def line(number: int, first: int, last: int) -> None:
+        along = number == 0
+        count = width if along else height
+        up.spread_edge(
+            x.data_ptr(), inputs if along else inputs * width, count, packed.data_ptr(), styles.data_ptr(), inputs,
+            outputs, columns, along, workspace(count * (inputs + 3 * columns)), found[number].ctypes.data,
+        )  # fmt: skip
+
+    in_parallel(line, 2, 1)
+    return found[0], found[1]
 
 
 def _before_activation(
@@ -261,7 +304,7 @@ def _back_up(
     out = _empty(count, outputs, height, width)
     across, high = math.ceil(width / 4), math.ceil(height / 4)
     row_floats = (8 * across + 1) * inputs
-    rows = min(high, max(1, _BAND_BYTES // (32 * row_floats)))
+    rows = _band(high, 32 * row_floats, inputs, columns)
     block = _block(rows * across, inputs, columns, down.PLANES)
     band = torch.empty((8 * rows + 1, row_floats))
     sums = torch.zeros((count, outputs))
@@ -285,7 +328,7 @@ def _back_up(
                     outputs, columns, top, workspace(down.workspace(block, inputs, columns)), block, first, last,
                 )  # fmt: skip
 
-            in_parallel(lines, 8 * (bottom - top) + 1, 4)
+            in_parallel(lines, 8 * (bottom - top) + 1, 8)
             in_parallel(tiles, (bottom - top) * across, block)
             sums[image] += partial.sum(0)
     return out, sums

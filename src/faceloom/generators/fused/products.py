@@ -51,24 +51,6 @@ def _store_row(c: int, left: Any, right: Any) -> None:
 
 
 @compiled
-def _three_rows(a: int, a_row: int, b: int, depth: int, c: int, c_row: int) -> None:
-    zero = spread(np.float32(0))
-    u0 = u1 = u2 = v0 = v1 = v2 = zero
-    a1, a2 = a + a_row, a + 2 * a_row
-    for k in range(depth):
-        left, right = load(b, 16 * k), load(b, 16 * k + 8)
-        x = spread(load_float(a, k))
-        u0, v0 = fma(x, left, u0), fma(x, right, v0)
-        x = spread(load_float(a1, k))
-        u1, v1 = fma(x, left, u1), fma(x, right, v1)
-        x = spread(load_float(a2, k))
-        u2, v2 = fma(x, left, u2), fma(x, right, v2)
-    _store_row(c, u0, v0)
-    _store_row(c + c_row, u1, v1)
-    _store_row(c + 2 * c_row, u2, v2)
-
-
-@compiled
 def _one_row(a: int, b: int, depth: int, c: int) -> None:
     u = v = spread(np.float32(0))
     for k in range(depth):
@@ -98,13 +80,10 @@ def multiply_planes(
             for j in range(inner):
                 x = a + (9 * i + j) * a_plane
                 y = c + (9 * i + j) * c_plane + 4 * column
-                row = 0
-                while row + 6 <= rows:
-                    _six_rows(x + row * a_row, a_row, panel, depth, y + row * c_row, c_row)
-                    row += 6
-                if row + 3 <= rows:
-                    _three_rows(x + row * a_row, a_row, panel, depth, y + row * c_row, c_row)
-                    row += 3
-                while row < rows:
-                    _one_row(x + row * a_row, panel, depth, y + row * c_row)
-                    row += 1
+                if rows < 6:
+                    for row in range(rows):
+                        _one_row(x + row * a_row, panel, depth, y + row * c_row)
+                else:
+                    for row in range(0, rows, 6):
+                        row = min(row, rows - 6)  # the last six may overlap others, which are then made twice
+                        _six_rows(x + row * a_row, a_row, panel, depth, y + row * c_row, c_row)

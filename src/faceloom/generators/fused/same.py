@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from faceloom.generators.fused.lanes import (
-    add,
     compiled,
     fma,
     inlined,
@@ -125,10 +124,10 @@ def _products(
 @compiled
 def convolve_same(
     x: int, packed: int, out: int, scale: int, factor: int, bias: int, noise: int, noise_image: int, noise_row: int,
-    height: int, width: int, inputs: int, outputs: int, columns: int, slope: float, clamp: float,
+    height: int, width: int, inputs: int, outputs: int, columns: int, gain: float, slope: float, clamp: float,
     work: int, block: int, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Tiles `first` to `last` of clamp(leaky(factor · conv(scale · x) + noise + bias)).
+    """Tiles `first` to `last` of clamp(leaky(factor · conv(scale · x) + gain · noise + bias)).
 
     Args:
         x, out: addresses of (N, H, W, inputs) and (N, H, W, outputs).
@@ -136,6 +135,7 @@ def convolve_same(
         scale, factor, bias: of (N, inputs), (N, outputs) and (outputs,).
         noise: of the map of the first image; `noise_image` and `noise_row` are floats from one to the next.
         height, width, inputs, outputs, columns: sizes; `columns` is `outputs` rounded up to 16.
+        gain: of the noise.
         slope, clamp: of the leaky ReLU; the bound on the magnitude.
         work: address of `workspace` floats.
         block: tiles at a time.
@@ -146,6 +146,7 @@ def convolve_same(
     m = work + 36 * v_plane
     window = m + 36 * m_plane
     slopes, high, low = spread(np.float32(slope)), spread(np.float32(clamp)), spread(np.float32(-clamp))
+    gains = spread(np.float32(gain))
     for start in range(first, last, block):
         end = min(start + block, last)
         _products(
@@ -164,7 +165,7 @@ def convolve_same(
                 for i in range(rows):
                     line = four_of_six(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i])
                     for j in range(wide):
-                        y = add(fma(line[j], factors, biases), spread(load_float(grain, i * noise_row + j)))
+                        y = fma(spread(load_float(grain, i * noise_row + j)), gains, fma(line[j], factors, biases))
                         y = larger(y, multiply(y, slopes))
                         store(corner, (i * width + j) * outputs + c, larger(smaller(y, high), low))
 

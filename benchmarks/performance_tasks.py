@@ -1,0 +1,246 @@
+"""What `performance.py` measures: tasks for its processes to run, and figures that need no turns."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from reference_stylegan2 import ReferenceStyleGAN2, published
+from torch import Tensor
+
+from faceloom.generators.backends import use_backend
+from faceloom.generators.cache import PrefixCache
+from faceloom.generators.stylegan2 import StyledConvolution, StyleGAN2
+from faceloom.settings import BackendName
+
+ROOT = Path(__file__).resolve().parents[1]
+BACKENDS: tuple[BackendName, ...] = ("plain", "fused")
+PHOTO = ROOT / "examples" / "portrait.jpg"
+Times = dict[str, float]
+Tasks = dict[str, Callable[[], object]]
+
+
+def in_turns(tasks: Tasks, runs: int) -> Times:
+    """Median seconds of each task, all of them run in turns after one round that does not count."""
+    found: dict[str, list[float]] = {name: [] for name in tasks}
+    for number in range(runs + 1):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            if number:
+                found[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def drawing(generator: StyleGAN2, ws: Tensor, name: BackendName, resolution: int | None = None) -> Callable[[], Tensor]:
+    @torch.no_grad()
+    def draw() -> Tensor:
+        with use_backend(name):
+            return generator.synthesize(ws, resolution=resolution)
+
+    return draw
+
+
+def noise_maps(generator: StyleGAN2) -> list[Tensor]:
+    return [module.noise for module in generator.modules() if isinstance(module, StyledConvolution)]
+
+
+def stepping(
+    draw: Callable[[Tensor], Tensor], ws: Tensor, noises: list[Tensor], name: BackendName
+) -> Callable[[], None]:
+    """One step of an inversion: gradients of a loss for the codes and all noise maps."""
+
+    def step() -> None:
+        codes = ws.clone().requires_grad_()
+        for noise in noises:
+            noise.requires_grad_().grad = None
+        with use_backend(name):
+            draw(codes).square().mean().backward()  # type: ignore[no-untyped-call]
+        for noise in noises:
+            noise.requires_grad_(False)
+
+    return step
+
+
+@torch.no_grad()
+def slider(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Tasks:
+    """Moving the last block's rows, with everything before kept, and a first look at 64 px."""
+    cache, moved = PrefixCache(generator, 1 << 30), ws.clone()
+
+    def last_block() -> None:
+        moved[:, -3:] += 1e-3
+        with use_backend(name):
+            cache.synthesize(moved)
+
+    with use_backend(name):
+        cache.synthesize(moved)
+    preview = PrefixCache(generator, 0)
+
+    def look() -> None:
+        with use_backend(name):
+            preview.synthesize(ws, resolution=64)
+
+    return {"last-block edit": last_block, "64-px preview": look}
+
+
+def tasks_of_size(size: int) -> tuple[Tasks, dict[str, Any]]:
+    """What runs in turns for generators of a size, and facts about it."""
+    generator = published(size)
+    reference = ReferenceStyleGAN2(generator)
+    ws = generator.map(torch.randn(1, generator.z_dim))
+
+    @torch.no_grad()
+    def textbook() -> Tensor:
+        return reference.synthesize(ws)
+
+    wanted = textbook()
+    tasks: Tasks = {"synthesis: reference": textbook}
+    tasks |= {f"synthesis: {name}": drawing(generator, ws, name) for name in BACKENDS}
+    tasks |= slider(generator, ws, "fused")
+    tasks["step: reference"] = stepping(reference.synthesize, ws, reference.noises, "plain")
+    tasks |= {f"step: {name}": stepping(generator.synthesize, ws, noise_maps(generator), name) for name in BACKENDS}
+    return tasks, {
+        "tasks": list(tasks),
+        "difference": {name: float((drawing(generator, ws, name)() - wanted).abs().max()) for name in BACKENDS},
+        "gflop": direct_gflop(generator),
+    }
+
+
+def peak_gflops() -> float:
+    """The most that matrix products reach here, in 10⁹ operations a second."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    seconds = []
+    for _ in range(9):
+        started = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - started)
+    return 2 * 2048**3 / min(seconds) / 1e9
+
+
+def direct_gflop(generator: StyleGAN2) -> float:
+    """Operations of one image if every convolution is computed directly, in 10⁹: a multiplication and an addition each.
+
+    A layer that doubles the size has nine products for each sample that it takes.
+    """
+    total = 0
+    for index, block in enumerate(generator._blocks):
+        side = 4 << index
+        for layer in block.modulated:
+            samples = (side // 2) ** 2 if layer is block.up else side**2
+            total += 2 * layer.weight.numel() * samples
+    return total / 1e9
+
+
+def measure_work(runs: int) -> dict[str, Any]:
+    """Cost against batch, with the fused back end, at 256 px, seconds an image."""
+    generator = published(256)
+    tasks: Tasks = {}
+    for count in (1, 2, 4):
+        ws = generator.map(torch.randn(count, generator.z_dim))
+        tasks[str(count)] = drawing(generator, ws, "fused")
+    found = in_turns(tasks, runs)
+    return {"batch": {count: seconds / int(count) for count, seconds in found.items()}}
+
+
+def measure_photo(runs: int) -> dict[str, Any]:
+    """One photo from the file to the edited file, with the embedded model."""
+    from faceloom import Recipe
+    from faceloom.editor import Editor
+    from faceloom.imaging.photos import open_photo, save_photo
+    from faceloom.model import load_model
+
+    started = time.perf_counter()
+    model = load_model()
+    loading = time.perf_counter() - started
+    names = [direction.name for direction in model.directions]
+    photo = open_photo(PHOTO)
+    stages: dict[str, list[float]] = {}
+
+    def timed(stage: str, task: Callable[[], Any]) -> Any:
+        begun = time.perf_counter()
+        result = task()
+        stages.setdefault(stage, []).append(time.perf_counter() - begun)
+        return result
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(runs + 1):
+            editor = timed("open (find, align, invert)", partial(Editor.open, photo, model=model))
+            recipe = Recipe(model=model.id).with_edit(names[0], 1.0)
+            for count in (1, 4, 8):
+                many = Recipe(model=model.id)
+                for name in names[:count]:
+                    many = many.with_edit(name, 0.5 + number / 100)
+                timed(f"render, {min(count, len(names))} edits", partial(editor.render, many))
+            render = timed("render again", partial(editor.render, recipe))
+            timed("save", partial(save_photo, render.photo, Path(folder) / "out.jpg"))
+    return {
+        "load model": loading,
+        "resolution": model.generator.resolution,
+        "stages": {stage: statistics.median(values[1:]) for stage, values in stages.items()},
+    }
+
+
+def start_times(runs: int) -> Times:
+    """Seconds of whole processes that do next to nothing."""
+    commands = {
+        "faceloom --version": ["-m", "faceloom.cli.main", "--version"],
+        "faceloom --help": ["-m", "faceloom.cli.main", "--help"],
+        "python -c pass": ["-c", "pass"],
+        "import faceloom": ["-c", "import faceloom"],
+        "import torch": ["-c", "import torch"],
+    }
+    program = "import sys; from faceloom.cli.main import main; sys.argv[0] = 'faceloom'; main()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    tasks: Tasks = {}
+    for name, command in commands.items():
+        line = ["-c", program, command[-1]] if command[0] == "-m" else command
+        tasks[name] = partial(subprocess.run, [sys.executable, *line], env=environment, capture_output=True, check=True)
+    return in_turns(tasks, runs)
+
+
+MEMORY_CHILD = """
+import sys; sys.path.insert(0, {path!r})
+from pathlib import Path
+import torch
+torch.set_num_threads({threads})
+from faceloom.settings import BackendName, keep_memory
+keep_memory()
+from reference_stylegan2 import ReferenceStyleGAN2, published
+from faceloom.generators.backends import use_backend
+def status(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field + ":"))
+generator = published({size})
+ws = torch.zeros(1, generator.num_ws, generator.w_dim)
+if {name!r} != "reference":
+    with use_backend({name!r}), torch.no_grad():
+        published(16).synthesize(ws[:, :6])  # what is compiled or loaded once
+before = status("VmRSS") - sum(t.nbytes for t in generator.state_dict().values())
+Path("/proc/self/clear_refs").write_text("5")
+with torch.no_grad():
+    if {name!r} == "reference":
+        ReferenceStyleGAN2(generator).synthesize(ws)
+    else:
+        with use_backend({name!r}):
+            generator.synthesize(ws)
+print(status("VmHWM") - before)
+"""
+
+
+def peak_memory(size: int, threads: int) -> dict[str, int]:
+    """Bytes at the peak of one render, weights included, each in a process of its own; Linux only."""
+    found = {}
+    for name in ("reference", *BACKENDS):
+        code = MEMORY_CHILD.format(path=str(ROOT / "benchmarks"), threads=threads, size=size, name=name)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        found[name] = int(done.stdout)
+    return found
