@@ -61,6 +61,22 @@ def test_previews_are_what_a_render_draws_smaller_and_can_be_stopped(editor: Edi
     assert all(map(np.array_equal, full, editor.preview(AGED)))
 
 
+def test_a_preview_by_a_large_generator_stops_early(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = editor.scaled(128)
+    monkeypatch.setattr("faceloom.editor._LEAST_PREVIEW", 32)
+    quick = editor.scaled(128)
+    full, small = whole.render(AGED), quick.render(AGED)
+    assert full.after[0].shape[0] == editor.model.generator.resolution
+    assert small.before[0].shape == small.after[0].shape == (64, 64, 3)
+    assert small.photo.size == full.photo.size
+    change = np.abs(full.photo.pixels.astype(int) - whole.photo.pixels).mean()
+    assert change > 1.0
+    assert np.abs(small.photo.pixels.astype(int) - full.photo.pixels).mean() < change / 2, "much the same"
+    assert np.array_equal(quick.render(Recipe()).photo.pixels, quick.photo.pixels)
+    twin = next(iter(editor.model.twins))
+    assert quick.render(Recipe(twin=twin)).after[0].shape == full.after[0].shape
+
+
 def test_edits_add_up_in_any_order(editor: Editor) -> None:
     one = editor.codes(Recipe((Edit("age", 1.0), Edit("smile", -1.0))))
     other = editor.codes(Recipe((Edit("smile", -1.0), Edit("age", 1.0))))

@@ -2,7 +2,8 @@
 
 Each photo is edited along each direction to either side, as `Editor.render` would, but in its aligned crop only.
 Judges, the model's probes and dlib's identity network look at it before and after. Notes are kept in a file as they are
-taken, so that a report that was stopped goes on where it was.
+taken, so that a report that was stopped goes on where it was, and one on a model of which a direction was found anew
+measures that direction only.
 """
 
 from __future__ import annotations
@@ -135,16 +136,18 @@ def audit(
     """
     chosen = list(model.directions if directions is None else directions)
     panel = panel or Panel(model)
-    key = _key(model, chosen, panel, inverter)
+    key = _key(model, panel, inverter)
     known = _read_notes(notes, key)
     started = time.monotonic()
     for number, path in enumerate(photos, start=1):
-        if path.name not in known and (minutes is None or time.monotonic() - started < 60.0 * minutes):
-            known[path.name] = note = _one_photo(model, path, chosen, panel, inverter)
+        missing = _missing(known.get(path.name, {}), chosen)
+        if missing and (minutes is None or time.monotonic() - started < 60.0 * minutes):
+            note = _one_photo(model, path, missing, panel, inverter)
+            known[path.name] = None if note is None else {**(known.get(path.name) or {}), **note}
             _append(notes, {"key": key, "photo": path.name, "note": note})
         if progress is not None:
             progress(number, len(photos))
-    taken = [note for path in photos if (note := known.get(path.name)) is not None]
+    taken = [note for path in photos if (note := known.get(path.name)) and not _missing(note, chosen)]
     if not taken:
         raise UsageError(f"none of the {len(photos)} photos shows a face that can be used; take others")
     return _summed(chosen, taken)
@@ -153,7 +156,7 @@ def audit(
 def _one_photo(
     model: Model, path: Path, directions: Sequence[Direction], panel: Panel, inverter: InverterName
 ) -> dict[str, dict[str, float]] | None:
-    """By "direction amount" (and "" before), scores, with the distance of identities under "identity"."""
+    """By `_mark` (and "" before), scores, with the distance of identities under "identity"; None without a face."""
     try:
         editor = on_crop(Editor.open(open_photo(path), model=model, inverter=inverter))
     except (FaceError, PhotoError):
@@ -166,7 +169,7 @@ def _one_photo(
             photo = editor.render(Recipe(model=model.id).with_edit(direction.name, amount)).photo
             scores, embedding = panel.look(photo, face)
             gap = distance(np.array(person), np.array(embedding))
-            note[f"{direction.name} {amount:+g}"] = {**scores, _IDENTITY: gap}
+            note[_mark(direction, amount)] = {**scores, _IDENTITY: gap}
     return note
 
 
@@ -187,7 +190,7 @@ def on_crop(editor: Editor) -> Editor:
 def _summed(directions: Sequence[Direction], notes: Sequence[dict[str, dict[str, float]]]) -> Audit:
     scores = tuple(notes[0][""])
     before = np.array([[note[""][score] for score in scores] for note in notes])
-    keys = [[f"{one.name} {amount:+g}" for amount in AMOUNTS] for one in directions]
+    keys = [[_mark(one, amount) for amount in AMOUNTS] for one in directions]
     after = np.array([[[[note[k][s] for s in scores] for k in pair] for pair in keys] for note in notes])
     gaps = np.array([[[note[k][_IDENTITY] for k in pair] for pair in keys] for note in notes])
     spread = np.maximum(before.std(axis=0), 1e-6)
@@ -208,11 +211,25 @@ def _told(name: str) -> bool:
     return not name.startswith("collection ")
 
 
-def _key(model: Model, directions: Sequence[Direction], panel: Panel, inverter: str) -> str:
+def _key(model: Model, panel: Panel, inverter: str) -> str:
+    """Of everything but the directions that a measurement depends on."""
     digest = hashlib.sha256(f"{model.generator.fingerprint} {inverter} {[one.name for one in panel.judges]}".encode())
-    for one in directions:
-        digest.update(f"{one.name} {one.space}".encode() + one.vector.contiguous().numpy().tobytes())
+    for probe in model.directions.probes.values():
+        digest.update(f"{probe.name} {probe.offset}".encode() + probe.weights.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _mark(direction: Direction, amount: float) -> str:
+    """The name of a measurement: of what the direction does, whatever it is called."""
+    content = direction.space.encode() + direction.vector.contiguous().numpy().tobytes()
+    return f"{hashlib.sha256(content).hexdigest()[:16]} {amount:+g}"
+
+
+def _missing(note: dict[str, dict[str, float]] | None, directions: Sequence[Direction]) -> list[Direction]:
+    """Directions that were not measured on a photo yet; none where it shows no face."""
+    if note is None:
+        return []
+    return [one for one in directions if any(_mark(one, amount) not in note for amount in AMOUNTS)]
 
 
 def _append(path: Path, entry: dict[str, object]) -> None:
@@ -222,13 +239,14 @@ def _append(path: Path, entry: dict[str, object]) -> None:
 
 
 def _read_notes(path: Path, key: str) -> dict[str, dict[str, dict[str, float]] | None]:
-    """Notes of the same directions by photo; a line that a stopped run left half-written is skipped."""
+    """Notes by photo, all lines of one together; a line that a stopped run left half-written is skipped."""
     found: dict[str, dict[str, dict[str, float]] | None] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             entry = json.loads(line)
             if entry["key"] == key:
-                found[str(entry["photo"])] = entry["note"]
+                note, photo = entry["note"], str(entry["photo"])
+                found[photo] = None if note is None else {**(found.get(photo) or {}), **note}
         except (ValueError, KeyError, TypeError):
             continue
     return found

@@ -34,13 +34,14 @@ from faceloom.inversion.dial import default_fidelity
 from faceloom.inversion.likeness import Likeness, assess
 from faceloom.inversion.methods import MethodName, make_method
 from faceloom.inversion.protocol import Inversion, Inverter, Step
-from faceloom.inversion.tuning import Tuning, recalled
+from faceloom.inversion.tuning import Tuning, lent, recalled
 from faceloom.model import DEFAULT, Model, load_model
 from faceloom.recipe import Edit, Recipe
 from faceloom.types import Crop, Face, Latent, Mask, Photo, Pixels, Render
 
 InverterName = MethodName
 CROP_SIZE = 256
+_LEAST_PREVIEW = 128  # px: what is smaller is drawn in no time anyway
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,8 @@ class Editor:
         self.photo, self.faces, self.model = photo, faces, model
         self._caches = PrefixCaches()
         self._quick = False  # a preview's motion may be coarse
+        self._resolution: int | None = None  # where a preview's generator may stop
+        self._small: tuple[Pixels, ...] = ()  # what it draws unedited at that size
 
     @classmethod
     def open(
@@ -137,6 +140,7 @@ class Editor:
         """The same open faces in a copy of the photo whose longer side is at most `side` pixels: for quick previews.
 
         Nothing is inverted anew; the copy renders any recipe as this one does, smaller, its motion more coarsely found.
+        A large generator stops early, at no less than half the size that the face has in the copy; twins are whole.
 
         Raises:
             UsageError: if `side` is not positive.
@@ -154,7 +158,17 @@ class Editor:
         editor = Editor(Photo(pixels, self.photo.icc_profile, self.photo.name), faces, self.model)
         editor._caches = self._caches  # it draws the same codes
         editor._quick = True
+        editor._resolution = _preview_resolution(self.model.generator, faces)
         return editor
+
+    def _before(self, resolution: int | None) -> tuple[Pixels, ...]:
+        """What the generator draws of each face unedited, at this size."""
+        if resolution is None:
+            return tuple(face.before for face in self.faces)
+        if not self._small:
+            codes, tunings = self.inversion.codes, [face.tuning for face in self.faces]
+            self._small = tuple(draw(self.model, codes, None, tunings, resolution=resolution))
+        return self._small
 
     def face_alone(self, face: int = 1) -> Editor:
         """One open face, counted from 1, in a photo that is its aligned face and nothing else.
@@ -218,18 +232,20 @@ class Editor:
             UsageError: as `codes`, or if the model has no such twin.
         """
         offset = self.model.directions.style_offset(self._edits(recipe))
-        after = self.preview(recipe, cancelled=cancelled)
+        resolution = None if recipe.twin else self._resolution
+        after = self.preview(recipe, resolution=resolution, cancelled=cancelled)
         if recipe.twin:
             return self._render_twin(recipe, after, offset)
+        before = self._before(resolution)
         photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
-        for face, edited in zip(self.faces, after, strict=True):
+        for face, plain, edited in zip(self.faces, before, after, strict=True):
             if recipe.paste == "transfer":
-                change = measure_change(face.before, edited, face.motion, quick=self._quick)
+                change = measure_change(plain, edited, face.motion, quick=self._quick)
                 photo, mask = apply_change(photo, face.crop, change, face.mask)
             else:
                 photo, mask = paste(photo, face.crop, edited, mask=face.mask, match_colour=True)
             whole = np.maximum(whole, mask)
-        return Render(photo, tuple(face.before for face in self.faces), tuple(after), whole)
+        return Render(photo, before, tuple(after), whole)
 
     def sticker(self, recipe: Recipe, face: int = 1, *, side: int = STICKER_SIDE) -> NDArray[np.uint8]:
         """One head as the recipe wants it, cut out of its background with a white rim.
@@ -254,7 +270,9 @@ class Editor:
         """`render` with a twin, given what the generator itself draws of the edited codes."""
         twin = self.model.twins[recipe.twin]
         drawer = blended(twin, self.model.generator, round(float(recipe.degree), 3))
-        tunings = [face.tuning for face in self.faces]
+        # All of a tuning would draw a photo again; none of it, somebody else.
+        strength = 1.0 - 0.5 * round(float(recipe.degree), 3)
+        tunings = [face.tuning and lent(face.tuning, drawer.fingerprint, strength) for face in self.faces]
         drawn = draw(replace(self.model, generator=drawer), self.codes(recipe), offset, tunings, caches=self._caches)
         photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
         faces = []
@@ -278,6 +296,17 @@ def make_inverter(name: InverterName, model: Model, *, steps: int | None = None)
         UsageError: if there is no such method, or it needs an encoder and the model has none.
     """
     return make_method(name, model.generator, model.encoder, model.spread, steps=steps)
+
+
+def _preview_resolution(generator: Generator, faces: Sequence[OpenFace]) -> int | None:
+    """Where to stop drawing for previews of these faces; None for the generator's own size."""
+    if not isinstance(generator, StyleGAN2) or generator.config.architecture != "skip":
+        return None
+    largest = max((float(np.linalg.norm(face.crop.quad[1] - face.crop.quad[0])) for face in faces), default=0.0)
+    resolution = _LEAST_PREVIEW
+    while resolution < largest / 2:
+        resolution *= 2
+    return resolution if resolution < generator.resolution else None
 
 
 @torch.no_grad()

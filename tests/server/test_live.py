@@ -3,15 +3,21 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
+from faceloom.editor import Editor
+from faceloom.generators.cache import Cancelled
+from faceloom.recipe import Recipe
 from faceloom.server import live
 from faceloom.server.live import Connection
 from faceloom.server.schemas import LiveFull, LiveRender
+from faceloom.types import Render
 
 if TYPE_CHECKING:
     from tests.server.conftest import Running
@@ -52,6 +58,64 @@ def test_the_newest_wins_and_stale_ones_are_dropped(server: Running, ready: str)
         assert (whole["number"], whole["kind"]) == (31, "full")
         with pytest.raises(TimeoutError):
             socket.recv(timeout=0.3)
+
+
+def test_a_full_render_gives_way_to_what_is_newer(server: Running, ready: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, asked = threading.Event(), Editor.render
+
+    def render(self: Editor, recipe: Recipe, *, cancelled: Callable[[], bool] | None = None) -> Render:
+        if not self._quick and cancelled is not None:
+            begun.set()
+            server.until(lambda: cancelled() or None)
+        return asked(self, recipe, cancelled=cancelled)
+
+    with server.live(ready) as socket:
+        server.news(socket.recv())
+        with monkeypatch.context() as patched:
+            patched.setattr(Editor, "render", render)
+            socket.send(_render(1, server.recipe(age=1.25), kind="full"))
+            assert begun.wait(60)
+            socket.send(_render(2, server.recipe(age=1.75)))
+            header, _ = server.next_frame(socket)
+        assert (header["number"], header["kind"]) == (2, "preview")
+        socket.send(_render(3, server.recipe(age=1.75), kind="full"))
+        assert server.next_frame(socket)[0]["number"] == 3
+
+
+def test_nothing_more_is_drawn_for_a_page_that_left(
+    server: Running, ready: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, given_up = threading.Event(), threading.Event()
+
+    def render(self: Editor, recipe: Recipe, *, cancelled: Callable[[], bool]) -> Render:
+        begun.set()
+        server.until(lambda: cancelled() or None)
+        given_up.set()
+        raise Cancelled
+
+    with monkeypatch.context() as patched, server.live(ready) as socket:
+        patched.setattr(Editor, "render", render)
+        server.news(socket.recv())
+        socket.send(_render(1, server.recipe(age=0.75)))
+        assert begun.wait(60)
+        socket.close()
+        assert given_up.wait(60)
+
+
+def test_what_is_stale() -> None:
+    async def run() -> None:
+        connection = Connection()
+        full, preview = LiveFull(type="full", number=4, recipe={}), LiveRender(type="render", number=4, recipe={})  # type: ignore[arg-type]
+        assert not connection.is_stale(full)
+        connection.want(LiveRender(type="render", number=3, recipe={}))  # type: ignore[arg-type]
+        assert not connection.is_stale(full)
+        connection.want(LiveRender(type="render", number=5, recipe={}))  # type: ignore[arg-type]
+        assert connection.is_stale(full)
+        assert not connection.is_stale(preview), "or there would be no picture while a slider moves"
+        connection.closing = live.GONE
+        assert connection.is_stale(preview)
+
+    asyncio.run(run())
 
 
 def test_an_edit_changes_the_picture(server: Running, ready: str) -> None:

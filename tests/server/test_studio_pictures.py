@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from faceloom.avatar import Avatar
+from faceloom.provenance.reading import Statement, read_statement
 from faceloom.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 def _open(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(content))
+
+
+def _said(content: bytes, path: Path) -> Statement:
+    path.write_bytes(content)
+    return read_statement(path)
 
 
 def test_a_thumbnail_shows_the_current_look(server: Running, photo: str) -> None:
@@ -34,6 +40,16 @@ def test_a_thumbnail_shows_the_current_look(server: Running, photo: str) -> None
     assert server.client.get(f"{path}/thumbnail").content == second
     server.client.patch(path, json={"current": project["current"]})
     assert server.client.get(f"{path}/thumbnail").content == first.content
+
+
+def test_a_look_that_needs_what_was_removed_shows_the_photo(server: Running, photo: str) -> None:
+    project = server.add_project(photo)
+    path = f"/api/projects/{project['id']}"
+    step = {"parent": project["current"], "label": "Wings", "recipe": server.recipe(wings=1.0)}
+    assert server.client.post(f"{path}/steps", json=step).status_code == 201
+    shown = server.client.get(f"{path}/thumbnail")
+    assert shown.status_code == 200
+    assert shown.content == server.client.get(f"/api/photos/{photo}/image?side=256").content
 
 
 def test_a_strip_shows_the_range_of_a_direction(server: Running, ready: str) -> None:
@@ -65,7 +81,7 @@ def test_a_row_of_twins_begins_with_none(server: Running, ready: str) -> None:
 
 @pytest.mark.parametrize(("form", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
 def test_an_export_has_the_size_of_the_photo_and_says_what_was_done(
-    server: Running, ready: str, form: str, kind: str
+    server: Running, ready: str, tmp_path: Path, form: str, kind: str
 ) -> None:
     body = {"recipe": server.recipe(age=1.0), "format": form, "quality": 90}
     answer = server.client.post(f"/api/projects/{ready}/export", json=body)
@@ -75,11 +91,14 @@ def test_an_export_has_the_size_of_the_photo_and_says_what_was_done(
     assert "attachment" in answer.headers["content-disposition"]
     assert "portrait-faceloom" in answer.headers["content-disposition"]
     assert answer.headers["content-type"] == f"image/{form}"
-    note = str(picture.getexif().get(270))
-    assert note.startswith("Edited with AI by Faceloom")
-    assert Recipe.from_json(note.partition("Recipe: ")[2]).edits[0].direction == "age"
+    assert picture.getexif()[270] == "Edited with AI by Faceloom"
+    said = _said(answer.content, tmp_path / f"it.{form}")
+    assert (said.mark, said.intact) == (server.client.get("/api/status").json()["provenance"], True)
+    assert said.recipe is not None
+    assert [(edit.direction, edit.amount) for edit in said.recipe.edits] == [("age", 1.0)]
     silent = server.client.post(f"/api/projects/{ready}/export", json={**body, "provenance": False})
     assert 270 not in _open(silent.content).getexif()
+    assert _said(silent.content, tmp_path / f"it.{form}").mark == "none"
     assert not picture.getexif().get_ifd(0x8825)  # no place
     server.until(lambda: not any(server.studio.exports.folder.iterdir()) or None)
 
@@ -130,6 +149,44 @@ def test_a_film_goes_from_the_photo_to_the_recipe(server: Running, ready: str, t
     assert len(frames) == 60
     assert frames[0].shape == (250, 250, 3)
     assert np.abs(frames[0] - frames[-1]).mean() > 2 * np.abs(frames[0] - frames[5]).mean()
+
+
+@pytest.mark.parametrize(("form", "name"), [("pair", "pair.jpg"), ("sticker", "sticker.png"), ("mp4", "film.mp4")])
+def test_every_picture_and_film_says_what_was_done(
+    server: Running, ready: str, tmp_path: Path, form: str, name: str
+) -> None:
+    pytest.importorskip("av")
+    body = {"recipe": server.recipe(smile=1.5), "format": form}
+    path = f"/api/projects/{ready}/export"
+    said = _said(server.client.post(path, json=body).content, tmp_path / name)
+    assert (said.mark, said.intact) == ("credentials", True)
+    assert said.source_type.endswith("/compositeWithTrainedAlgorithmicMedia")
+    assert said.recipe is not None
+    assert said.recipe.edits[0].direction == "smile"
+    silent = server.client.post(path, json={**body, "provenance": False})
+    assert _said(silent.content, tmp_path / name).mark == "none"
+
+
+def test_a_place_in_the_photo_goes_nowhere(server: Running, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 36.0)})
+    exif[315] = "Erika Mustermann"
+    original = io.BytesIO()
+    with Image.open(Path(__file__).parents[2] / "examples" / "portrait.jpg") as picture:
+        picture.save(original, "JPEG", exif=exif)
+    assert b"Mustermann" in original.getvalue()
+    sent = server.client.post("/api/photos", content=original.getvalue(), headers={"X-File-Name": "me.jpg"})
+    assert sent.status_code == 201, sent.text
+    project = server.add_project(sent.json()["id"])["id"]
+    for form in ("jpeg", "png", "webp", "pair", "sticker"):
+        for provenance in (True, False):
+            body = {"recipe": server.recipe(age=1.0), "format": form, "provenance": provenance}
+            content = server.client.post(f"/api/projects/{project}/export", json=body).content
+            assert not _open(content).getexif().get_ifd(0x8825)
+            assert b"Mustermann" not in content
+    shown = server.client.get(f"/api/photos/{sent.json()['id']}/image")
+    assert shown.status_code == 200
+    assert b"Mustermann" not in shown.content
 
 
 def test_a_name_of_any_kind_becomes_the_name_of_a_file(server: Running, photo: str) -> None:

@@ -171,7 +171,7 @@ def test_a_tuned_face_comes_back_as_it_was(
         assert any(name.startswith("tuning.0.") for name in native.read(file)[0])
         pictures = [first.client.post(f"/api/projects/{one}/export", json=export).content for one in (project, plain)]
         assert pictures[0] != pictures[1]
-    monkeypatch.setattr("faceloom.editor.inverter_at", None)  # nothing is inverted anew
+    monkeypatch.setattr("faceloom.model.Model.inverter_at", None)  # nothing is inverted anew
     with start(tmp_path / "data") as second:
         assert second.client.get(f"/api/projects/{project}").json()["state"] == "ready"
         again = [second.client.post(f"/api/projects/{one}/export", json=export).content for one in (project, plain)]

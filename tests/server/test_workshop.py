@@ -59,6 +59,10 @@ def test_a_direction_is_found_seen_named_used_and_forgotten(server: Server, read
     for index, name in ((1, "hair-volume"), (2, "other")):
         status = client.post(f"{path}/name", json={"index": index, "name": name}).json()
         assert name in [one["name"] for one in status["directions"]]
+    renamed = client.post(f"{path}/name", json={"index": 2, "name": "Größere Augen"}).json()
+    assert "grossere-augen" in [one["name"] for one in renamed["directions"]]
+    client.delete("/api/directions/grossere-augen")
+    server.assert_refused(client.post(f"{path}/name", json={"index": 2, "name": "!?"}), 422, "invalid")
     body = {"recipe": {}, "direction": "hair-volume", "cells": 3, "size": 32}
     assert client.post(f"/api/projects/{ready}/strip", json=body).status_code == 200
     server.assert_refused(client.post(f"{path}/name", json={"index": 0, "name": "age"}), 422, "bad_direction")
@@ -137,7 +141,10 @@ def test_a_style_is_learnt_in_a_process_of_its_own(server: Server, monkeypatch: 
     assert commands[0][6:] == ["--name", "water-colour", "--title", "Water colour", "--replace", "--model", "default"]
     job = _finished(server, server.client.post("/api/styles", content=b"a painting", headers=headers))
     assert (job["state"], job["message"]) == ("failed", "no face found in Water colour: use another")
-    server.assert_refused(server.client.post("/api/styles", content=b"x", headers={"X-Name": "%21"}), 422, "invalid")
+    headers = {"X-Name": "%E8%82%96%E5%83%8F"}  # no letter that a name could be made of
+    job = _finished(server, server.client.post("/api/styles?steps=3", content=b"a painting", headers=headers))
+    assert commands[-1][commands[-1].index("--name") + 1].startswith("style-")
+    assert commands[-1][-2:] == ["--steps", "3"]
     server.assert_refused(server.client.post("/api/styles", content=b"x"), 422, "invalid")
 
 

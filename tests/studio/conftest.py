@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -13,28 +14,52 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, WebSocket, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, WebSocket, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
+PATIENCE = 120_000
+"""Milliseconds that anything may take: a loaded machine is slow, not wrong."""
 Start = Callable[[Path, int], "subprocess.Popen[bytes]"]
 OpenPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the browser's camera films: a face, as motion JPEG."""
+    picture = Image.new("RGB", (640, 480), (120, 130, 140))
+    with Image.open(ROOT / "examples" / "portrait.jpg") as face:
+        picture.paste(face.resize((480, 480)), (80, 0))
+    frame = io.BytesIO()
+    picture.save(frame, "JPEG", quality=95, subsampling="4:2:0")
+    path = tmp_path_factory.mktemp("camera") / "face.mjpeg"
+    path.write_bytes(5 * frame.getvalue())
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(camera: Path) -> Iterator[Browser]:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("there is no Chromium on this machine")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=QUIET.split())
+        browser = playwright.chromium.launch(
+            executable_path=found, args=[*QUIET.split(), f"--use-file-for-fake-video-capture={camera}"]
+        )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> None:
+    expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +81,8 @@ def start_studio() -> Iterator[Start]:
     def start(data: Path, port: int) -> subprocess.Popen[bytes]:
         program = "from faceloom.cli.main import main; main()"
         options = ["studio", "--port", str(port), "--no-browser", "--data", str(data)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+        own = {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "FACELOOM_DATA": str(data / "own")}
+        environment = {**os.environ, **own}
         process = subprocess.Popen(
             [sys.executable, "-c", program, *options], env=environment, stdout=subprocess.DEVNULL
         )
@@ -121,6 +147,7 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
             )
             contexts.append(context)
             context.route("**/*", lambda route: _guard(route, url, complaints))
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(f"error in the page: {error}"))
         page.on("websocket", lambda socket: _watch_socket(socket, url, complaints))
@@ -133,6 +160,27 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def open_quickly(open_page: OpenPage, studio_url: str) -> OpenPage:
+    """Opens a page at a project of the sample, found the quick way, perhaps with an edit; options as of `open_page`."""
+
+    def open_one(edits: tuple[dict[str, Any], ...] = (), **options: Any) -> Page:
+        page = open_page(studio_url, **options)
+        page.locator(".sample").first.wait_for()
+        post = page.request.post
+        photo = post(f"{studio_url}/api/photos?sample=portrait").json()["id"]
+        body = {"photo": photo, "faces": [1], "fidelity": 0.0, "name": "Portrait"}
+        project = post(f"{studio_url}/api/projects", data=body).json()
+        if edits:
+            step = {"parent": project["current"], "label": "Edits", "recipe": {"edits": list(edits)}}
+            assert post(f"{studio_url}/api/projects/{project['id']}/steps", data=step).ok
+        page.goto(f"{studio_url}/#/project/{project['id']}")
+        page.locator(".editor:not(.waiting)").wait_for()
+        return page
+
+    return open_one
 
 
 def _guard(route: Route, url: str, complaints: list[str]) -> None:
@@ -157,4 +205,4 @@ def _same_place(asked: str, url: str, complaints: list[str]) -> bool:
 
 def _listen(message: ConsoleMessage, complaints: list[str]) -> None:
     if message.type in ("error", "warning"):
-        complaints.append(f"console {message.type}: {message.text}")
+        complaints.append(f"console {message.type}: {message.text} ({message.location.get('url')})")

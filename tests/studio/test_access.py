@@ -53,7 +53,12 @@ def test_axe_finds_nothing(open_page: Any, studio_url: str, width: int, scheme: 
     check(page, "shortcuts")
     page.keyboard.press("Escape")
     page.keyboard.press("Control+s")
+    page.get_by_text(WORDS["provenance.says"]).click()
     check(page, "save")
+    page.get_by_role("button", name=WORDS["provenance.leave"]).click()
+    check(page, "save: leave out?")
+    page.get_by_role("button", name=WORDS["provenance.sure"]).click()
+    check(page, "save: left out")
 
 
 def test_nothing_moves_where_motion_is_unwanted(open_page: Any, studio_url: str) -> None:

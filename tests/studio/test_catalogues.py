@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[2] / "studio" / "src"
 CATALOGUES = {path.stem: json.loads(path.read_text("utf-8")) for path in (SOURCE / "i18n").glob("*.json")}
 HOLES = re.compile(r"\{(\w+)\}")
 # Of names that come from the server, and of keys that are put together.
-OPEN = ("direction.", "end.", "group.", "preset.", "twin.", "sample.", "error.")
+OPEN = ("direction.", "end.", "group.", "preset.", "twin.", "sample.", "error.", "said.")
 
 
 def code() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,24 @@ def drag(page: Page, element: Locator, by: float) -> None:
     for part in range(1, 9):
         page.mouse.move(x + by * box["width"] * part / 8, y)
     page.mouse.up()
+
+
+def press(page: Page, key: str, times: int) -> bool:
+    """Press a key some times; whether it was done so quickly that no slider came to rest in between."""
+    began = time.monotonic()
+    for _ in range(times):
+        page.keyboard.press(key)
+    return time.monotonic() - began < 0.3
+
+
+def wait_for_amount(page: Page, amount: float) -> int:
+    """Until the server has the one edit at this amount; how many steps it came in."""
+    for _ in range(600):
+        _, *steps = project_of(page)["steps"]
+        if steps and [edit["amount"] for edit in steps[-1]["recipe"]["edits"]] == [amount]:
+            return len(steps)
+        page.wait_for_timeout(100)
+    raise AssertionError(f"the server has {project_of(page)['steps'][-1]}")
 
 
 def tab_to(page: Page, element: Locator, presses: int = 120) -> None:
@@ -157,7 +176,7 @@ def test_by_mouse(open_page: Any, studio_url: str, locale: str, width: int) -> N
         assert picture.size == (project["width"], project["height"])
 
 
-@pytest.mark.parametrize(("locale", "width"), [("es-ES", 1280), ("en-GB", 390)])
+@pytest.mark.parametrize(("locale", "width"), [("en-GB", 1280), ("es-ES", 390), ("de-DE", 2560)])
 def test_by_keyboard_alone(open_page: Any, studio_url: str, locale: str, width: int) -> None:
     words = words_of(locale)
     page: Page = open_page(studio_url, locale=locale, width=width)
@@ -172,12 +191,11 @@ def test_by_keyboard_alone(open_page: Any, studio_url: str, locale: str, width: 
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
 
-    beard = slider(page, words, "age")
-    tab_to(page, beard)
-    for _ in range(8):
-        page.keyboard.press("ArrowRight")
-    (edit,) = wait_until_saved(page, 1)["steps"][-1]["recipe"]["edits"]
-    assert edit == {"direction": "age", "amount": 0.8}, "eight presses are one step of the history"
+    age = slider(page, words, "age")
+    tab_to(page, age)
+    quickly = press(page, "ArrowRight", 8)
+    steps = wait_for_amount(page, 0.8)
+    assert steps == 1 or not quickly, "eight presses are one step of the history"
     wait_for_full_picture(page)
 
     canvas = page.locator(".sheet canvas")
@@ -194,18 +212,19 @@ def test_by_keyboard_alone(open_page: Any, studio_url: str, locale: str, width: 
     page.keyboard.press("+")
     page.keyboard.press("0")
 
-    page.keyboard.press("Control+z")
+    press(page, "Control+z", steps)
     expect(canvas).to_be_hidden()
-    page.keyboard.press("Control+Shift+Z")
+    press(page, "Control+Shift+Z", steps)
     expect(canvas).to_be_visible()
 
-    page.keyboard.press("Control+z")
+    press(page, "Control+z", steps)
     expect(canvas).to_be_hidden()
-    tab_to(page, beard)
+    tab_to(page, age)
     page.keyboard.press("ArrowLeft")
-    assert wait_until_saved(page, 2)["steps"][-1]["parent"] == project_of(page)["steps"][0]["id"], "a branch"
-    page.keyboard.press("h")
+    assert wait_until_saved(page, steps + 1)["steps"][-1]["parent"] == project_of(page)["steps"][0]["id"], "a branch"
     current = page.get_by_role("treeitem", selected=True)
+    if width < 1560:  # on wider windows the history is there from the beginning
+        page.keyboard.press("h")
     tab_to(page, current)
     page.keyboard.press("ArrowUp")
     expect(page.get_by_role("treeitem", selected=True)).to_contain_text("0")
@@ -215,11 +234,9 @@ def test_by_keyboard_alone(open_page: Any, studio_url: str, locale: str, width: 
         assert picture.format == "JPEG"
 
 
-def test_reload_and_second_tab(open_page: Any, studio_url: str) -> None:
+def test_reload_and_second_tab(open_page: Any, open_quickly: Any) -> None:
     words = words_of("en")
-    page: Page = open_page(studio_url)
-    page.locator(".sample").first.click()
-    wait_until_ready(page, words)
+    page: Page = open_quickly()
     drag(page, slider(page, words, "smile"), 0.2)
     amount = wait_until_saved(page, 1)["steps"][-1]["recipe"]["edits"][0]["amount"]
 
@@ -253,11 +270,9 @@ def test_cancel_and_again(open_page: Any, studio_url: str) -> None:
     wait_until_ready(page, words)
 
 
-def test_projects_can_be_renamed_and_deleted(open_page: Any, studio_url: str) -> None:
+def test_projects_can_be_renamed_and_deleted(open_quickly: Any) -> None:
     words = words_of("en")
-    page: Page = open_page(studio_url)
-    page.locator(".sample").first.click()
-    wait_until_ready(page, words)
+    page: Page = open_quickly()
     long = "A very long name of a photo that somebody once called so, and never again thought of " * 2
     page.get_by_label(words["project.name"]).fill(long)
     page.keyboard.press("Enter")

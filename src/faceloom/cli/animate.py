@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from faceloom.animation import edit_frames
-from faceloom.cli.options import FILE, model_option
+from faceloom.cli.options import FILE, model_option, provenance_option
 from faceloom.cli.progress import bar, counted
 from faceloom.cli.subjects import open_subject, recipe_for
-from faceloom.imaging.video import check_video_output, save_video
+from faceloom.imaging.video import check_video_output
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import save_film
 from faceloom.settings import keep_memory
 
 
@@ -24,6 +26,7 @@ from faceloom.settings import keep_memory
 @click.option("--whole", is_flag=True, help="The whole photo instead of the aligned face.")
 @click.option("--seconds", type=click.FloatRange(0.1, 60.0), default=3.0, show_default=True)
 @click.option("--rate", type=click.FloatRange(1.0, 60.0), default=25.0, show_default=True, help="Frames a second.")
+@provenance_option
 @model_option
 def animate(
     subject: Path,
@@ -35,6 +38,7 @@ def animate(
     whole: bool,
     seconds: float,
     rate: float,
+    no_provenance: bool,
     model: str | None,
 ) -> None:
     """Move the face of an avatar or photo along one direction and back, as a video that loops.
@@ -51,5 +55,6 @@ def animate(
     span = (least if low is None else low, most if high is None else high)
     count = max(1, round(seconds * rate))
     with bar("Drawing frames", count) as update:
-        save_video(counted(edit_frames(editor, recipe, direction, span, count=count), update), output, rate=rate)
+        frames = counted(edit_frames(editor, recipe, direction, span, count=count), update)
+        save_film(frames, output, None if no_provenance else Claim(), rate=rate)
     click.echo(f"{output}: {count} frames of {direction} from {span[0]:+g} to {span[1]:+g}")

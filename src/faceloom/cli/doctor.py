@@ -14,7 +14,11 @@ import click
 import faceloom
 from faceloom.settings import cache_folder, data_folder, keep_memory
 
-_PACKAGES = ("torch", "numpy", "numba", "dlib-bin", "pillow", "safetensors")
+_PACKAGES = ("torch", "numpy", "numba", "dlib-bin", "pillow", "safetensors", "c2pa-python")
+_MARKS = {
+    "credentials": "Content Credentials (C2PA), signed with this installation's own key, and metadata",
+    "metadata": "metadata alone (XMP); for signed Content Credentials: pip install 'faceloom[provenance]'",
+}
 
 
 @click.command()
@@ -33,6 +37,7 @@ def doctor(as_json: bool) -> None:
         "device": f"{found['device']}, {found['threads']} of {found['cores']} cores",
         "draws with": f"{found['backend']['name']} ({found['backend']['reason']})",
         "allocator": found["allocator"],
+        "provenance": found["provenance"],
         "data": found["data"],
         "cache": found["cache"],
     }
@@ -49,6 +54,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from faceloom.generators.backends import backend
+    from faceloom.provenance.saving import mark_in_use
     from faceloom.settings import choose_device
 
     chosen = backend()
@@ -63,6 +69,7 @@ def examine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "backend": {"name": chosen.name, "reason": chosen.reason},
         "allocator": "keeps freed memory (glibc)" if kept else "the system's; only glibc's can be told to keep memory",
+        "provenance": _MARKS[mark_in_use()],
         "data": str(data_folder()),
         "cache": str(cache_folder()),
     }

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import click
 
-from faceloom.cli.options import FILE, face_options, model_option, open_editor, parse_edits
+from faceloom.cli.options import FILE, face_options, model_option, open_editor, parse_edits, provenance_option
 from faceloom.cli.progress import bar
-from faceloom.cli.stickers import check_sticker, save_sticker
+from faceloom.cli.stickers import check_sticker
 from faceloom.editor import Editor
 from faceloom.effects import effect_sheet
 from faceloom.errors import UsageError
 from faceloom.files import replacing
-from faceloom.imaging.photos import check_output, save_photo
+from faceloom.imaging.photos import check_output
 from faceloom.model import DEFAULT, load_model
 from faceloom.presets import find_preset
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import Mark, save_picture
 from faceloom.recipe import Recipe
 from faceloom.settings import keep_memory
 from faceloom.types import Photo
@@ -45,6 +47,7 @@ from faceloom.types import Photo
 @click.option("--sticker", type=FILE, help="Also save the head, cut out on a transparent background, as PNG or WebP.")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and WebP.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@provenance_option
 @face_options
 @model_option
 def edit(
@@ -64,6 +67,7 @@ def edit(
     sticker: Path | None,
     quality: int,
     as_json: bool,
+    no_provenance: bool,
     face: int | None,
     all_faces: bool,
     inversion: str | None,
@@ -102,17 +106,18 @@ def edit(
     if sheet is not None:
         with bar("Drawing the sheet") as update:
             strip = effect_sheet(editor, recipe, progress=update)
-    save_photo(render.photo, output, quality=quality)
+    claim = None if no_provenance else Claim(recipe)
+    mark = save_picture(render.photo, output, claim, quality=quality)
     if sticker is not None:
-        save_sticker(editor.sticker(recipe), sticker)
+        save_picture(editor.sticker(recipe), sticker, claim)
     if sheet is not None and strip is not None:
-        save_photo(Photo(strip, name=str(sheet)), sheet, quality=quality)
+        save_picture(Photo(strip, name=str(sheet)), sheet, None if no_provenance else Claim(), quality=quality)
     if save_recipe is not None:
         with replacing(save_recipe) as file:
             file.write(recipe.to_json().encode())
     seconds = time.monotonic() - started
     if as_json:
-        click.echo(json.dumps(_report(editor, recipe, output, seconds)))
+        click.echo(json.dumps(_report(editor, recipe, output, seconds, mark)))
     else:
         click.echo(f"{output}: {len(editor.faces)} face(s), {_words(recipe)}, {seconds:.1f} s")
 
@@ -151,10 +156,11 @@ def _words(recipe: Recipe) -> str:
     return ", ".join(words) or "no edit"
 
 
-def _report(editor: Editor, recipe: Recipe, output: Path, seconds: float) -> dict[str, object]:
+def _report(editor: Editor, recipe: Recipe, output: Path, seconds: float, mark: Mark) -> dict[str, object]:
     return {
         "output": str(output),
         "seconds": round(seconds, 2),
         "faces": [{"box": [round(edge, 1) for edge in face.crop.face.box]} for face in editor.faces],
         "recipe": json.loads(recipe.to_json()),
+        "provenance": mark,
     }

@@ -13,10 +13,12 @@ from faceloom.cli.options import FILE, face_options, model_option, open_editor
 from faceloom.cli.progress import bar
 from faceloom.editor import CROP_SIZE, Editor
 from faceloom.errors import UsageError
-from faceloom.imaging.photos import check_output, save_photo
+from faceloom.imaging.photos import check_output
 from faceloom.imaging.sheets import grid
 from faceloom.inversion.dial import default_fidelity
 from faceloom.model import DEFAULT, load_model
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import save_picture
 from faceloom.recipe import Edit
 from faceloom.settings import keep_memory
 from faceloom.types import Photo
@@ -69,7 +71,7 @@ def invert(
         report |= _save_avatar(editor, output) if output.suffix == SUFFIX else _save_codes(editor, output, done)
     if sheet is not None:
         rows = [[one.crop.pixels, one.before] for one in editor.faces]
-        save_photo(Photo(grid(rows, None, ["photo", "reconstruction"], cell=CROP_SIZE)), sheet)
+        save_picture(Photo(grid(rows, None, ["photo", "reconstruction"], cell=CROP_SIZE)), sheet, Claim())
     if curve is not None:
         report["curve"] = _draw_curve(editor, wanted, curve)
     if as_json:
@@ -108,7 +110,7 @@ def _draw_curve(editor: Editor, wanted: Edit | None, path: Path) -> list[dict[st
     with bar("Turning the dial") as update:
         places = trace(editor.model, crop, edit, score, panel, update)
     judged = bool(score) and not panel.missing
-    save_photo(Photo(curve_sheet(crop, places, edit, judged)), path)
+    save_picture(Photo(curve_sheet(crop, places, edit, judged)), path, Claim())
     return [{"fidelity": one.fidelity, "error": one.error, "effect": one.effect} for one in places]
 
 

@@ -30,6 +30,7 @@ VERBS = {
     "train": "Train a model on a folder or zip of faces.",
     "evaluate": "Measure a model: random faces and reconstructions against real ones.",
     "benchmark": "Compare inversion methods on your photos.",
+    "provenance": "Say what a saved picture says about itself.",
     "doctor": "Say what Faceloom finds on this machine.",
 }
 

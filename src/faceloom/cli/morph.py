@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from faceloom.animation import morph_frames
-from faceloom.cli.options import FILE, model_option
+from faceloom.cli.options import FILE, model_option, provenance_option
 from faceloom.cli.progress import bar, counted
 from faceloom.cli.subjects import open_subject, recipe_for
-from faceloom.imaging.video import check_video_output, save_video
+from faceloom.imaging.video import check_video_output
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import save_film
 from faceloom.settings import keep_memory
 
 
@@ -21,9 +23,17 @@ from faceloom.settings import keep_memory
 @click.option("-o", "--output", type=FILE, required=True, help="Where to save: .mp4, .gif or .webp.")
 @click.option("--seconds", type=click.FloatRange(0.1, 60.0), default=3.0, show_default=True)
 @click.option("--rate", type=click.FloatRange(1.0, 60.0), default=25.0, show_default=True, help="Frames a second.")
+@provenance_option
 @model_option
 def morph(
-    first: Path, second: Path, edits: tuple[str, ...], output: Path, seconds: float, rate: float, model: str | None
+    first: Path,
+    second: Path,
+    edits: tuple[str, ...],
+    output: Path,
+    seconds: float,
+    rate: float,
+    no_provenance: bool,
+    model: str | None,
 ) -> None:
     """Turn one avatar (or photo) into another, as a video of the aligned faces."""
     check_video_output(output)
@@ -33,5 +43,5 @@ def morph(
     count = max(2, round(seconds * rate))
     with bar("Drawing frames", count) as update:
         frames = morph_frames(ends[0], ends[1], recipe, count=count)
-        save_video(counted(frames, update), output, rate=rate)
+        save_film(counted(frames, update), output, None if no_provenance else Claim(), rate=rate)
     click.echo(f"{output}: {count} frames")

@@ -28,6 +28,16 @@ def model_option(command: _CommandT) -> _CommandT:
     )(command)
 
 
+def provenance_option(command: _CommandT) -> _CommandT:
+    """`--no-provenance`."""
+    return click.option(
+        "--no-provenance",
+        is_flag=True,
+        help="Leave out of the file that it was edited with AI, and how. Others then cannot tell. (Where and when a "
+        "photo was taken is never kept.)",
+    )(command)
+
+
 def face_options(command: _CommandT) -> _CommandT:
     """`--face`, `--all-faces` and how to invert."""
     command = click.option("--face", type=int, metavar="N", help="Which face, from 1, largest first.")(command)

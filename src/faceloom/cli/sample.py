@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import torch
 
-from faceloom.cli.options import FILE, model_option
+from faceloom.cli.options import FILE, model_option, provenance_option
 from faceloom.editor import draw
-from faceloom.imaging.photos import check_output, save_photo
+from faceloom.imaging.photos import check_output
 from faceloom.imaging.sheets import grid
 from faceloom.model import DEFAULT, load_model
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import save_picture
 from faceloom.types import Photo
 
 
@@ -27,14 +30,30 @@ from faceloom.types import Photo
     show_default=True,
     help="0: the mean face; 1: full variety.",
 )
+@click.option("--twin", help="Draw them with this twin: toon, comic, sketch, or one that `faceloom domain` made.")
+@provenance_option
 @model_option
-def sample(output: Path, count: int, columns: int, seed: int, truncation: float, model: str | None) -> None:
+def sample(
+    output: Path,
+    count: int,
+    columns: int,
+    seed: int,
+    truncation: float,
+    twin: str | None,
+    no_provenance: bool,
+    model: str | None,
+) -> None:
     """Draw faces of people who do not exist, on one sheet."""
     check_output(output)
     loaded = load_model(model or DEFAULT)
     z = torch.randn(count, loaded.generator.z_dim, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        pictures = draw(loaded, loaded.generator.map(z, truncation=truncation))
+        codes = loaded.generator.map(z, truncation=truncation)
+        drawer = loaded if twin is None else replace(loaded, generator=loaded.twins[twin].blend(loaded.generator))
+        pictures = draw(drawer, codes)
     rows = [pictures[start : start + columns] for start in range(0, count, columns)]
-    save_photo(Photo(grid(rows, None, None, cell=max(96, loaded.generator.resolution))), output)
-    click.echo(f"{output}: {count} face(s), seed {seed}, truncation {truncation:g}")
+    sheet = Photo(grid(rows, None, None, cell=max(96, loaded.generator.resolution)))
+    save_picture(sheet, output, None if no_provenance else Claim(generated=True))
+    click.echo(
+        f"{output}: {count} face(s), seed {seed}, truncation {truncation:g}{f', drawn by {twin}' if twin else ''}"
+    )

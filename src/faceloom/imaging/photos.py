@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from faceloom.errors import FaceloomError, MissingExtraError, PhotoError, UsageError
 from faceloom.files import replacing
@@ -110,16 +110,57 @@ def save_photo(photo: Photo, path: str | os.PathLike[str], *, quality: int = 95,
     """
     path = Path(path)
     form = check_output(path)
+    check_quality(quality)
+    image = Image.fromarray(photo.pixels)
+    with replacing(path) as file:
+        write_image(image, file, form, icc_profile=photo.icc_profile, quality=quality, note=note)
+
+
+def check_quality(quality: int) -> None:
+    """Raise UsageError if `quality` is not one of JPEG's and WebP's."""
     if not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} is out of range; choose 1 to 100")
-    if max(photo.size) > _MAX_SIDE.get(form, max(photo.size)):
+
+
+def write_image(
+    image: Image.Image,
+    file: IO[bytes],
+    form: str,
+    *,
+    icc_profile: bytes | None = None,
+    quality: int = 95,
+    note: str | None = None,
+    xmp: bytes | None = None,
+) -> None:
+    """Encode a picture, with this metadata and no other.
+
+    Args:
+        image: RGB, or RGBA for PNG and WebP.
+        file: open for writing.
+        form: Pillow's name of the format, as `check_output` gives it.
+        icc_profile: the colour profile.
+        quality: of JPEG and WebP, from 1 to 100.
+        note: goes into the EXIF description.
+        xmp: an XMP packet.
+
+    Raises:
+        UsageError: the picture is too large for the format.
+    """
+    if max(image.size) > _MAX_SIDE.get(form, max(image.size)):
         raise UsageError(f"a {form} file is at most {_MAX_SIDE[form]} pixels wide and high; save as .png instead")
-    image = Image.fromarray(photo.pixels)
-    options: dict[str, Any] = {"icc_profile": photo.icc_profile}
+    options: dict[str, Any] = {"icc_profile": icc_profile}
     if note is not None:
         options["exif"] = exif = Image.Exif()
         exif[ExifTags.Base.ImageDescription] = note
         exif[ExifTags.Base.Software] = "Faceloom"
+    if xmp is not None:
+        if form in ("JPEG", "WEBP"):
+            options["xmp"] = xmp
+        elif form == "PNG":
+            options["pnginfo"] = texts = PngImagePlugin.PngInfo()
+            texts.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        else:
+            options["tiffinfo"] = {ExifTags.Base.XMLPacket: xmp}
     if form in ("JPEG", "WEBP"):
         options["quality"] = quality
     if form == "JPEG" and quality >= 90:
@@ -128,8 +169,7 @@ def save_photo(photo: Photo, path: str | os.PathLike[str], *, quality: int = 95,
         options["compress_level"] = 3  # level 6 takes three times as long to save a tenth
     if form == "TIFF":
         options["compression"] = "tiff_lzw"
-    with replacing(path) as file:
-        image.save(file, form, **options)
+    image.save(file, form, **options)
 
 
 def check_output(path: str | os.PathLike[str]) -> str:

@@ -28,13 +28,22 @@ def check_video_output(path: Path) -> None:
         _ffmpeg()
 
 
-def save_video(frames: Iterable[Pixels], path: Path, *, rate: float = 25.0) -> int:
+def save_video(
+    frames: Iterable[Pixels],
+    path: Path,
+    *,
+    rate: float = 25.0,
+    note: str | None = AI_NOTE,
+    xmp: bytes | None = None,
+) -> int:
     """Write frames as a video, complete or not at all; the suffix chooses the format.
 
     Args:
         frames: (H, W, 3) uint8 RGB of one size; an odd row or column is left out of an mp4.
         path: ends in .mp4, .gif or .webp.
         rate: frames a second; a gif cannot show more than 50.
+        note: a comment for people, in .mp4 and .gif.
+        xmp: an XMP packet, in .webp.
 
     Returns:
         The number of frames.
@@ -45,19 +54,24 @@ def save_video(frames: Iterable[Pixels], path: Path, *, rate: float = 25.0) -> i
     """
     check_video_output(path)
     with replacing(path) as file:
-        count = (
-            _write_mp4(frames, file, rate) if path.suffix.lower() == ".mp4" else _write_pillow(frames, file, path, rate)
-        )
+        if path.suffix.lower() == ".mp4":
+            count = _write_mp4(frames, file, rate, note)
+        else:
+            comment = {} if note is None else {"comment": note.encode()}
+            packet = {} if xmp is None else {"xmp": xmp}
+            options = comment if path.suffix.lower() == ".gif" else {"quality": 90, "method": 4, **packet}
+            count = _write_pillow(frames, file, path, rate, options)
         if not count:
             raise UsageError("a video needs at least one frame")
     return count
 
 
-def _write_mp4(frames: Iterable[Pixels], file: IO[bytes], rate: float) -> int:
+def _write_mp4(frames: Iterable[Pixels], file: IO[bytes], rate: float, note: str | None) -> int:
     av = _ffmpeg()
     count = 0
     with av.open(file, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        container.metadata["comment"] = AI_NOTE
+        if note is not None:
+            container.metadata["comment"] = note
         stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18", "preset": "fast"}
@@ -73,13 +87,12 @@ def _write_mp4(frames: Iterable[Pixels], file: IO[bytes], rate: float) -> int:
     return count
 
 
-def _write_pillow(frames: Iterable[Pixels], file: IO[bytes], path: Path, rate: float) -> int:
+def _write_pillow(frames: Iterable[Pixels], file: IO[bytes], path: Path, rate: float, options: dict[str, Any]) -> int:
     pictures = [Image.fromarray(pixels) for pixels in frames]
     if pictures:
-        still = {"comment": AI_NOTE.encode()} if path.suffix.lower() == ".gif" else {"quality": 90, "method": 4}
         kind = "GIF" if path.suffix.lower() == ".gif" else "WEBP"
         duration = max(20, round(1000 / rate))
-        pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=duration, loop=0, **still)
+        pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=duration, loop=0, **options)
     return len(pictures)
 
 

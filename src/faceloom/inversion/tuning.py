@@ -143,6 +143,24 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 @functools.lru_cache(maxsize=8)
+def lent(tuning: Tuning, twin: str, strength: float) -> Tuning:
+    """A tuning for a twin of its generator, remembered for the last few faces.
+
+    What made the generator draw this person makes a twin, whose filters are near the generator's, draw this person as
+    well: beard and glasses, which the code alone does not hold.
+
+    Args:
+        tuning: of the generator.
+        twin: fingerprint of the twin, or of a blend with it.
+        strength: how much of the change is kept, from 0 to 1.
+    """
+    tensors = {
+        name: tensor if name.endswith(RIGHT) else strength * tensor.float() for name, tensor in tuning.tensors.items()
+    }
+    return Tuning(tensors, twin)
+
+
+@functools.lru_cache(maxsize=8)
 def recalled(generator: _GeneratorT, tuning: Tuning) -> _GeneratorT:
     """`tuned`, remembered for the last few faces: for whoever draws the same face many times."""
     return tuned(generator, tuning)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,15 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
 from faceloom.avatar import Avatar
-from faceloom.imaging.photos import AI_NOTE, save_photo
 from faceloom.imaging.sheets import before_after
-from faceloom.imaging.video import save_video
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import save_film, save_picture
 from faceloom.recipe import Recipe
 from faceloom.server.engine import Engine, Priority
 from faceloom.server.opening import Openings
@@ -78,17 +76,21 @@ class Exports:
             raise unavailable("saving videos without the extra `video`")
         ending, mime = _KINDS[wanted.format]
         path = self.folder / f"{secrets.token_hex(8)}{ending}"
+        claim = Claim(recipe) if wanted.provenance else None
         try:
             async with self._encoding:
                 if wanted.format == "recipe":
                     path.write_text(recipe.to_json() + "\n", encoding="utf-8")
-                elif wanted.format in ("sticker", "avatar"):
-                    await self._on_engine(lambda: self._write_face(project, recipe, wanted.format, path))
+                elif wanted.format == "avatar":
+                    await self._on_engine(lambda: Avatar.of(self.openings.get(project).editor).save(path))
+                elif wanted.format == "sticker":
+                    sticker = await self._on_engine(lambda: self.openings.get(project).editor.sticker(recipe))
+                    await run_in_threadpool(save_picture, sticker, path, claim)
                 elif wanted.format == "mp4":
-                    await self._film(project, recipe, path)
+                    await self._film(project, recipe, path, claim)
                 else:
                     before, render = await self._render(project, recipe)
-                    await run_in_threadpool(_write, path, before, render, recipe, wanted)
+                    await run_in_threadpool(_write, path, before, render, claim, wanted)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -104,14 +106,7 @@ class Exports:
     async def _on_engine(self, work: Callable[[], _T]) -> _T:
         return await asyncio.wrap_future(self.engine.submit(work, Priority.FULL))
 
-    def _write_face(self, project: str, recipe: Recipe, form: str, path: Path) -> None:
-        editor = self.openings.get(project).editor
-        if form == "avatar":
-            Avatar.of(editor).save(path)
-            return
-        Image.fromarray(editor.sticker(recipe)).save(path, "PNG")
-
-    async def _film(self, project: str, recipe: Recipe, path: Path) -> None:
+    async def _film(self, project: str, recipe: Recipe, path: Path, claim: Claim | None) -> None:
         """The photo on its way to the recipe. Each frame waits its turn, so that sliders stay quick meanwhile."""
         frames: list[Pixels] = []
         for step in range(_FRAMES):
@@ -124,7 +119,7 @@ class Exports:
             future = self.engine.submit(work, Priority.PICTURE)
             frames.append(await asyncio.wrap_future(future))
         still = [frames[0]] * _STILL
-        await run_in_threadpool(save_video, [*still, *frames, *[frames[-1]] * _STILL], path, rate=_RATE)
+        await run_in_threadpool(save_film, [*still, *frames, *[frames[-1]] * _STILL], path, claim, rate=_RATE)
 
 
 def _part(recipe: Recipe, share: float) -> Recipe:
@@ -139,14 +134,9 @@ def _stem(name: str) -> str:
     return allowed.strip(" .-")[:80] or "photo"
 
 
-def _write(path: Path, before: Photo, render: Render, recipe: Recipe, wanted: ExportRequest) -> None:
+def _write(path: Path, before: Photo, render: Render, claim: Claim | None, wanted: ExportRequest) -> None:
     photo = render.photo
     if wanted.format == "pair":
         cell = min(_PAIR_SIDE, max(before.size))
         photo = Photo(before_after(before.pixels, photo.pixels, cell=cell), before.icc_profile, before.name)
-    save_photo(photo, path, quality=wanted.quality, note=_note(recipe) if wanted.provenance else None)
-
-
-def _note(recipe: Recipe) -> str:
-    """What was done, for people and for programs."""
-    return f"{AI_NOTE}. Recipe: {json.dumps(json.loads(recipe.to_json()))}"
+    save_picture(photo, path, claim, quality=wanted.quality)

@@ -2,6 +2,7 @@
 
 A connection has one request of each kind waiting at most, so the newest wins and stale ones are dropped; it renders the
 next only once the last has been sent, so a slow reader slows down itself alone. News are kept one of each kind too.
+A full render is given up between two layers as soon as something newer is asked for, and all drawing once a page left.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from faceloom.generators.cache import Cancelled
 from faceloom.server.encoding import to_jpeg
 from faceloom.server.engine import Engine, Priority
 from faceloom.server.opening import Openings
@@ -73,6 +75,17 @@ class Connection:
         """What is to be sent now, in order."""
         messages = [message for kind in _ORDER for message in self.news.pop(kind, ())]
         return messages
+
+    def is_stale(self, request: _Request) -> bool:
+        """Whether to give up drawing this: nobody looks any more, or it is a full render and something newer waits.
+
+        A preview is finished even then, or there would be no picture for as long as the slider moves.
+        """
+        if self.closing is not None:
+            return True
+        # A copy: this is asked on the engine's thread while requests come in on the loop's.
+        newer = any(other.number > request.number for other, _ in tuple(self.wanted.values()))
+        return newer and isinstance(request, LiveFull)
 
     def take_wanted(self) -> tuple[_Request, float] | None:
         """The next request; a preview before a full render, as it is quicker."""
@@ -165,6 +178,7 @@ class Live:
         except* (WebSocketDisconnect, TimeoutError, OSError):
             pass
         finally:
+            connection.closing = GONE  # so that nothing more is drawn for it
             self.hub.leave(project, connection)
 
     async def _listen(self, socket: WebSocket, connection: Connection) -> None:
@@ -199,10 +213,11 @@ class Live:
                     return
                 if not connection.wanted:
                     break
-                await _send(socket, await self._render(connection, project))
+                if (answer := await self._render(connection, project)) is not None:
+                    await _send(socket, answer)
 
-    async def _render(self, connection: Connection, project: str) -> str | bytes:
-        """The next frame, or why there is none."""
+    async def _render(self, connection: Connection, project: str) -> str | bytes | None:
+        """The next frame, or why there is none; None where it was given up for a newer one."""
         number: list[int] = []
 
         def work() -> bytes | None:
@@ -211,11 +226,13 @@ class Live:
             if taken is None:
                 return None
             number.append(taken[0].number)
-            return self._draw(project, *taken)
+            return self._draw(connection, project, *taken)
 
         priority = Priority.PREVIEW if "render" in connection.wanted else Priority.FULL
         try:
             frame = await asyncio.wrap_future(self.engine.submit(work, priority))
+        except Cancelled:
+            return None
         except Exception as error:
             if not number and (taken := connection.take_wanted()) is not None:  # refused before it was begun
                 number.append(taken[0].number)
@@ -224,15 +241,23 @@ class Live:
             return _text(failed)
         return frame or _text(LiveError(number=None, message="there was nothing to draw", error="invalid"))
 
-    def _draw(self, project: str, request: _Request, since: float) -> bytes:
+    def _draw(self, connection: Connection, project: str, request: _Request, since: float) -> bytes:
         opened = self.openings.get(project)
         recipe = to_recipe(request.recipe)
+
+        def cancelled() -> bool:
+            return connection.is_stale(request)
+
         if isinstance(request, LiveRender):
             # Windows are resized pixel by pixel; a copy of the photo for each size would be wasted.
             side = -(-request.side // _ROUNDING) * _ROUNDING
-            photo, kind, quality = opened.scaled(side).render(recipe).photo, "preview", PREVIEW_QUALITY
+            photo, kind, quality = (
+                opened.scaled(side).render(recipe, cancelled=cancelled).photo,
+                "preview",
+                PREVIEW_QUALITY,
+            )
         else:
-            photo, kind, quality = opened.editor.render(recipe).photo, "full", FULL_QUALITY
+            photo, kind, quality = opened.editor.render(recipe, cancelled=cancelled).photo, "full", FULL_QUALITY
         picture = to_jpeg(photo, quality)
         milliseconds = round(1000 * (time.monotonic() - since), 1)
         width, height = photo.size

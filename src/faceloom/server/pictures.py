@@ -12,6 +12,7 @@ import numpy as np
 
 from faceloom.editor import Editor
 from faceloom.effects import face_picture
+from faceloom.errors import UsageError
 from faceloom.files import replacing
 from faceloom.recipe import Recipe
 from faceloom.server.catalog import list_twins
@@ -37,7 +38,10 @@ class Pictures:
         self._kept: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
 
     async def thumbnail(self, project: str) -> bytes:
-        """A JPEG of the current look, at most 256 px; the photo itself until the face has been found."""
+        """A JPEG of the current look, at most 256 px.
+
+        It is the photo itself until the face has been found, and where the look needs a direction that was removed.
+        """
         source = await asyncio.to_thread(self.store.source, project)
         if source.codes is None:
             return await asyncio.to_thread(self.photos.view, source.photo, THUMBNAIL_SIDE)
@@ -55,7 +59,10 @@ class Pictures:
                 file.write(picture)
             return picture
 
-        return await asyncio.wrap_future(self.engine.submit(draw, Priority.PICTURE))
+        try:
+            return await asyncio.wrap_future(self.engine.submit(draw, Priority.PICTURE))
+        except UsageError:
+            return await asyncio.to_thread(self.photos.view, source.photo, THUMBNAIL_SIDE)
 
     async def strip(self, project: str, wanted: StripRequest) -> bytes:
         """A JPEG of the first face at even steps over the range of a direction; raises Refusal, UsageError."""

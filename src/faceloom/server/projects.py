@@ -9,7 +9,9 @@ from pathlib import Path
 
 from faceloom.errors import FaceError
 from faceloom.imaging.convert import to_pixels
+from faceloom.inversion.dial import default_fidelity
 from faceloom.inversion.protocol import Step
+from faceloom.model import load_model
 from faceloom.server.encoding import shrunk, to_jpeg
 from faceloom.server.engine import Engine, Priority
 from faceloom.server.live import Hub, pack
@@ -48,9 +50,16 @@ class Projects:
         if faces != "all" and faces[-1] > len(photo.faces):
             raise FaceError(f"there is no face {faces[-1]} in {photo.name}; choose from 1 to {len(photo.faces)}")
         name = wanted.name or Path(photo.name).stem or photo.name
-        project = self.store.add_project(photo.id, faces, wanted.fidelity, name, self.model)
+        fidelity = self._default_fidelity() if wanted.fidelity is None else wanted.fidelity
+        project = self.store.add_project(photo.id, faces, fidelity, name, self.model)
         self._begin(project.id)
         return project
+
+    def _default_fidelity(self) -> float:
+        def look() -> float:
+            return default_fidelity(load_model(self.model).generator)
+
+        return self.engine.submit(look, Priority.PREVIEW).result()
 
     def invert_again(self, project: str, fidelity: float) -> Project:
         """Invert anew; raises Refusal 404, or 409 if that is being done."""

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from faceloom.inversion.dial import DEFAULT_FIDELITY
 from faceloom.recipe import MAX_AMOUNT
 
 ID_PATTERN = "^[0-9a-f]{16}$"
@@ -123,7 +122,6 @@ class Features(BaseModel):
     avatar: bool
     mp4: bool
     sticker: bool
-    provenance: bool
 
 
 class Status(BaseModel):
@@ -138,6 +136,9 @@ class Status(BaseModel):
     limits: Limits
     formats: Formats
     features: Features
+    provenance: Literal["credentials", "metadata"] = Field(
+        description="How exports say that they were edited: signed Content Credentials and metadata, or these alone."
+    )
 
 
 class Sample(BaseModel):
@@ -171,7 +172,7 @@ class NewProject(Body):
 
     photo: Id
     faces: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1, le=1000)]], Field(min_length=1, max_length=100)]
-    fidelity: Fidelity = DEFAULT_FIDELITY
+    fidelity: Fidelity | None = Field(default=None, description="Of the dial; its default for the model if left out.")
     name: Title | None = None
 
 
@@ -255,7 +256,7 @@ class ExportRequest(Body):
     recipe: RecipeBody
     format: ExportFormat
     quality: int = Field(default=95, ge=1, le=100, description="Of JPEG and WebP.")
-    provenance: bool = Field(default=True, description="Carry the manifest and the recipe; off only knowingly.")
+    provenance: bool = Field(default=True, description="Say that it was edited with AI, and how; off only knowingly.")
 
 
 class DiscoverRequest(Body):
@@ -268,7 +269,7 @@ class NameRequest(Body):
     """A name for a discovered direction."""
 
     index: int = Field(ge=0, le=999)
-    name: Slug
+    name: str = Field(min_length=1, max_length=60, description="In letters and digits; made into one word.")
 
 
 class Job(BaseModel):

@@ -16,6 +16,7 @@ from faceloom.errors import UsageError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.photos import MAX_PIXELS
 from faceloom.model import DEFAULT, Model, load_model
+from faceloom.provenance.credentials import can_sign
 from faceloom.server.catalog import describe_directions, list_presets, list_twins
 from faceloom.server.engine import Engine, Priority
 from faceloom.server.exports import Exports
@@ -133,8 +134,8 @@ class Studio:
                 avatar=True,
                 mp4=find_spec("av") is not None,
                 sticker=True,
-                provenance=find_spec("faceloom.provenance") is not None,
             ),
+            provenance="credentials" if can_sign() else "metadata",
         )
 
     def model(self) -> Model:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Workshop:
             raise UsageError(f"this model has at most {model.generator.w_dim} principal directions; ask for fewer")
 
         def work(running: Running) -> dict[str, Any]:
-            running.tell(0, count + 1, "Looking for what faces differ in")
+            running.tell(0, count + 1)
             find_them = lambda: principal_directions(model.generator, count=count, samples=_SAMPLES)  # noqa: E731
             found = self.engine.submit(find_them, Priority.LONG).result()
             pictures: list[bytes] = []
@@ -106,7 +107,7 @@ class Workshop:
         found: DirectionSet | None = self.jobs.get(job).kept.get("found")
         if found is None or index >= len(found):
             raise not_found("direction")
-        word, fingerprint = word_of(name), found.fingerprint
+        word, fingerprint = word_of(_plain(name)), found.fingerprint
         named = list(found)[index].renamed(word, f"less {name}", f"more {name}")
         kept = [one for pack in installed_packs(fingerprint) if pack.name == PACK for one in pack.directions]
         others = {one.name for one in self.current().directions} - {one.name for one in kept}
@@ -119,19 +120,20 @@ class Workshop:
         remove(name, self.current().generator.fingerprint)
         self.refresh()
 
-    async def learn_style(self, request: Request, encoded_name: str) -> Job:
-        """Learn a style from a picture; raises Refusal, UsageError if the name cannot be used."""
+    async def learn_style(self, request: Request, encoded_name: str, steps: int | None = None) -> Job:
+        """Learn a style from a picture; raises Refusal."""
         title = display_name(encoded_name)
-        name = check_name(word_of(title)[:40].strip("-"))
+        name = _style_name(title)
         model = self.current().id
         async with self.uploads.receive(request) as file:
             picture = self.folder / new_id()
             os.replace(file, picture)
 
         def work(running: Running) -> dict[str, Any]:
-            running.tell(0, 1, "Learning the style; this takes a minute or two")
+            running.tell(0, 1)
             # A process of its own: training would hold the engine for minutes, and its memory for good.
             options = ["--name", name, "--title", title, "--replace", "--model", model]
+            options += [] if steps is None else ["--steps", str(steps)]
             command = [sys.executable, "-c", _MAIN, "domain", "learn", str(picture), *options]
             try:
                 status, said = self._run(command)
@@ -190,7 +192,7 @@ class Workshop:
             os.replace(file, path)
 
         def work(running: Running) -> dict[str, Any]:
-            running.tell(0, 1, "Reading the checkpoint")
+            running.tell(0, 1)
             try:
                 record = collection.import_file(path)
             finally:
@@ -212,7 +214,7 @@ class Workshop:
 
             def watch(file: RemoteFile) -> Callable[..., None]:
                 def update(done: int, of: int | None = None) -> None:
-                    running.tell(done, total or of or 0, f"Getting {file.name}")
+                    running.tell(done, total or of or 0, file.name)
 
                 return update
 
@@ -229,6 +231,19 @@ class Workshop:
                 raise Refusal(409, "not_installed", f"the model {model!r} is not here yet; get it first")
             raise not_found("model")
         self.switch(model)
+
+
+def _plain(name: str) -> str:
+    """Without accents: "Lächeln" becomes "Lacheln"."""
+    return "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+
+
+def _style_name(title: str) -> str:
+    """A twin's name from a picture's; one of ours where nothing in that can be part of a name."""
+    try:
+        return check_name(word_of(_plain(title))[:40].strip("-"))
+    except UsageError:
+        return f"style-{new_id()[:6]}"
 
 
 def _described(

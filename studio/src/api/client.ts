@@ -70,8 +70,8 @@ export const upload = (file: Blob, name: string, signal: AbortSignal) =>
 
 export const projects = () => answer<T.ProjectBrief[]>(client.GET("/api/projects"));
 export const project = (id: string) => answer<T.Project>(client.GET("/api/projects/{project_id}", on(id)));
-export const addProject = (photoId: string, faces: "all" | number[], fidelity: number, name: string) =>
-  answer<T.Project>(client.POST("/api/projects", { body: { photo: photoId, faces, fidelity, name } }));
+export const addProject = (photoId: string, faces: "all" | number[], name: string) =>
+  answer<T.Project>(client.POST("/api/projects", { body: { photo: photoId, faces, name } }));
 export const changeProject = (id: string, body: { name?: string; current?: string }) =>
   answer<T.Project>(client.PATCH("/api/projects/{project_id}", { ...on(id), body }));
 export const deleteProject = (id: string) =>

@@ -651,7 +651,7 @@ export interface components {
             format: "png" | "jpeg" | "webp" | "sticker" | "pair" | "mp4" | "avatar" | "recipe";
             /**
              * Provenance
-             * @description Carry the manifest and the recipe; off only knowingly.
+             * @description Say that it was edited with AI, and how; off only knowingly.
              * @default true
              */
             provenance: boolean;
@@ -694,8 +694,6 @@ export interface components {
             models: boolean;
             /** Mp4 */
             mp4: boolean;
-            /** Provenance */
-            provenance: boolean;
             /** Sticker */
             sticker: boolean;
             /** Styles */
@@ -908,7 +906,10 @@ export interface components {
         NameRequest: {
             /** Index */
             index: number;
-            /** Name */
+            /**
+             * Name
+             * @description In letters and digits; made into one word.
+             */
             name: string;
         };
         /**
@@ -920,9 +921,9 @@ export interface components {
             faces: "all" | number[];
             /**
              * Fidelity
-             * @default 0.25
+             * @description Of the dial; its default for the model if left out.
              */
-            fidelity: number;
+            fidelity?: number | null;
             /** Name */
             name?: string | null;
             /**
@@ -1203,6 +1204,12 @@ export interface components {
             model: components["schemas"]["ModelInfo"];
             /** Presets */
             presets: components["schemas"]["PresetInfo"][];
+            /**
+             * Provenance
+             * @description How exports say that they were edited: signed Content Credentials and metadata, or these alone.
+             * @enum {string}
+             */
+            provenance: "credentials" | "metadata";
             /** Twins */
             twins: components["schemas"]["TwinInfo"][];
             /** Version */
@@ -3864,7 +3871,10 @@ export interface operations {
     };
     learn_style: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of training; the usual number if left out. */
+                steps?: number | null;
+            };
             header: {
                 /** @description Percent-encoded. */
                 "x-name": string;

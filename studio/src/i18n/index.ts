@@ -30,6 +30,14 @@ export function named(kind: "direction" | "end" | "group" | "preset" | "twin" | 
   return words.charAt(0).toLocaleUpperCase(preferences.locale) + words.slice(1);
 }
 
+const SAID = new Map(Object.entries(en).flatMap(([key, text]) => (key.startsWith("said.") ? [[text, key]] : [])));
+
+/** A sentence of the server, in the chosen language if the catalogue knows it; else as it came. */
+export function said(sentence: string): string {
+  const key = SAID.get(sentence);
+  return (key && lookUp(key)) ?? sentence;
+}
+
 export const decimal = (value: number, digits = 0): string =>
   new Intl.NumberFormat(preferences.locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
 

@@ -7,8 +7,6 @@ import { explain } from "./notices.svelte";
 import { route } from "./route.svelte";
 import { server } from "./server.svelte";
 
-export const DEFAULT_FIDELITY = 0.25;
-
 /** A file's name without its ending: the name of the project, and of what is saved from it. */
 const nameOf = (photo: PhotoInfo): string => photo.name.replace(/(.)\.[a-z0-9]{2,5}$/i, "$1");
 
@@ -37,7 +35,7 @@ class Intake {
   /** Begin a project with these faces of a photo. */
   async begin(photo: PhotoInfo, faces: "all" | number[]): Promise<void> {
     await this.guarded(photo.name, async () => {
-      const project = await api.addProject(photo.id, faces, DEFAULT_FIDELITY, nameOf(photo));
+      const project = await api.addProject(photo.id, faces, nameOf(photo));
       route.go({ at: "project", id: project.id }, route.place.at === "photo");
     });
   }
@@ -47,7 +45,7 @@ class Intake {
       const photo = await get(signal);
       if (photo.faces.length === 0) this.problem = t("start.noface");
       else if (photo.faces.length === 1) {
-        const project = await api.addProject(photo.id, [1], DEFAULT_FIDELITY, nameOf(photo));
+        const project = await api.addProject(photo.id, [1], nameOf(photo));
         route.go({ at: "project", id: project.id });
       } else route.go({ at: "photo", id: photo.id });
     });

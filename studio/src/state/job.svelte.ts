@@ -1,6 +1,7 @@
 /** Long work on the server, watched until it ends. */
 import * as api from "../api/client";
 import type { Job } from "../api/types";
+import { said } from "../i18n";
 import { notices } from "./notices.svelte";
 import { server } from "./server.svelte";
 
@@ -20,7 +21,7 @@ export class Watch {
         const { id } = job;
         job = this.job = await server.insist(() => api.job(id));
       }
-      if (job.state === "failed") notices.refused(job.message);
+      if (job.state === "failed") notices.refused(said(job.message));
       return job.state === "done" ? job : undefined;
     } catch (error) {
       notices.failed(error);

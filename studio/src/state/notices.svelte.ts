@@ -1,5 +1,5 @@
 /** Short messages at the edge of the page, read out by screen readers. */
-import { named, t } from "../i18n";
+import { named, said, t } from "../i18n";
 import { Refused, Unreachable, wasAborted } from "../lib/errors";
 
 export interface Notice {
@@ -41,7 +41,7 @@ class Notices {
 }
 
 export function explain(error: unknown): string {
-  if (error instanceof Refused) return named("error", error.code, error.message);
+  if (error instanceof Refused) return named("error", error.code, said(error.message));
   return error instanceof Error && error.message ? error.message : t("error.unknown");
 }
 

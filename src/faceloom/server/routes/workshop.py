@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi import Path as InPath
 from starlette.responses import Response
 
@@ -49,9 +49,16 @@ def forget_direction(studio: StudioDep, name: Annotated[str, InPath(pattern=NAME
 
 
 @router.post("/api/styles", status_code=202, openapi_extra=RAW_BODY)
-async def learn_style(studio: StudioDep, request: Request, x_name: FileName) -> Job:
+async def learn_style(
+    studio: StudioDep,
+    request: Request,
+    x_name: FileName,
+    steps: Annotated[
+        int | None, Query(ge=1, le=100_000, description="Of training; the usual number if left out.")
+    ] = None,
+) -> Job:
     """Learn a style from one picture, the raw body."""
-    return await studio.workshop.learn_style(request, x_name)
+    return await studio.workshop.learn_style(request, x_name, steps)
 
 
 @router.get("/api/models")

@@ -1,0 +1,94 @@
+"""Save pictures and films that say what they are."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from faceloom.errors import UsageError
+from faceloom.files import replacing
+from faceloom.imaging.photos import check_output, check_quality, write_image
+from faceloom.imaging.video import check_video_output, save_video
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.credentials import MIMES, can_sign, sign
+from faceloom.types import Photo, Pixels
+
+Mark = Literal["credentials", "metadata", "none"]
+"""How a file says what it is: a signed C2PA manifest and metadata, metadata alone, or not at all."""
+TRANSPARENT = (".png", ".webp")
+
+
+def mark_in_use() -> Mark:
+    """How files are marked by this installation."""
+    return "credentials" if can_sign() else "metadata"
+
+
+def save_picture(
+    picture: Photo | NDArray[np.uint8], path: str | os.PathLike[str], claim: Claim | None, *, quality: int = 95
+) -> Mark:
+    """Save a picture, complete or not at all, with what it says of itself and nothing of the original's metadata.
+
+    Args:
+        picture: a photo; or (H, W, 4) uint8 RGBA, which only .png and .webp can hold.
+        path: its suffix chooses the format: .jpg, .jpeg, .png, .webp, .tif or .tiff.
+        claim: what it says; None for nothing.
+        quality: of JPEG and WebP, from 1 to 100.
+
+    Returns:
+        How the file says it.
+
+    Raises:
+        UsageError: as `save_photo`; or the key of this installation cannot be had.
+    """
+    path = Path(path)
+    form = check_output(path)
+    check_quality(quality)
+    if isinstance(picture, Photo):
+        image, profile = Image.fromarray(picture.pixels), picture.icc_profile
+    else:
+        image, profile = Image.fromarray(picture), None
+        if path.suffix.lower() not in TRANSPARENT:
+            raise UsageError(f"{path.suffix!r} cannot be transparent; save it as .png or .webp")
+    note, xmp = (None, None) if claim is None else (claim.note, claim.xmp())
+    encoded = io.BytesIO()
+    write_image(image, encoded, form, icc_profile=profile, quality=quality, note=note, xmp=xmp)
+    content, mark = _marked(encoded, path, claim)
+    with replacing(path) as file:
+        file.write(content)
+    return mark
+
+
+def save_film(frames: Iterable[Pixels], path: Path, claim: Claim | None, *, rate: float = 25.0) -> Mark:
+    """Save frames as a film, complete or not at all, with what it says of itself; see `save_video`."""
+    check_video_output(path)
+    draft = path.with_name(f".faceloom-{secrets.token_hex(8)}{path.suffix}")
+    note, xmp = (None, None) if claim is None else (claim.note, claim.xmp())
+    try:
+        save_video(frames, draft, rate=rate, note=note, xmp=xmp)
+        if claim is None or not can_sign():
+            os.replace(draft, path)
+            return "none" if claim is None else "metadata"
+        with draft.open("rb") as content:
+            signed, mark = _marked(content, path, claim)
+        with replacing(path) as file:
+            file.write(signed)
+        return mark
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _marked(
+    content: io.BytesIO | io.BufferedReader, path: Path, claim: Claim | None
+) -> tuple[bytes | memoryview, Mark]:
+    if claim is None or not can_sign():
+        content.seek(0)
+        return content.read(), "none" if claim is None else "metadata"
+    return sign(content, MIMES[path.suffix.lower()], claim), "credentials"
