@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("gallery"))
     parser.add_argument("--model", default="default")
     parser.add_argument("--paste", choices=["transfer", "replace"], default="transfer")
-    parser.add_argument("--inversion", choices=["encoder", "hybrid"], default="hybrid")
+    parser.add_argument("--fidelity", type=float, help="place on the dial; the default's where left out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_memory()
@@ -81,7 +81,7 @@ def main() -> None:
     started = time.monotonic()
     for path in spread(sorted(options.photos.iterdir()), options.count):
         try:
-            editor = Editor.open(open_photo(path), model=model, inverter=options.inversion)
+            editor = Editor.open(open_photo(path), model=model, fidelity=options.fidelity)
         except FaceError as error:
             print(f"{path.name}: {error}")
             continue
@@ -93,7 +93,7 @@ def main() -> None:
         sheet = Photo(grid(rows[part], names[part], heads, cell=160))
         save_photo(sheet, options.out / f"sheet-{start // ROWS_PER_SHEET + 1}.jpg")
     print(
-        f"{len(names)} photos, paste {options.paste}, inversion {options.inversion}, "
+        f"{len(names)} photos, paste {options.paste}, fidelity {options.fidelity or 'as it comes'}, "
         f"generator {model.generator.fingerprint}, {time.monotonic() - started:.0f} s"
     )
     panel.print_table()
