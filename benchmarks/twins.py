@@ -21,6 +21,8 @@ import numpy as np
 import torch
 
 from faceloom.domains.abstraction import in_steps, smooth
+from faceloom.domains.brush import brushed
+from faceloom.domains.colour import to_lab, to_rgb
 from faceloom.domains.illustrators import View, illustrator
 from faceloom.domains.twin import Twin, TwinShelf
 from faceloom.editor import Editor
@@ -162,9 +164,16 @@ def references() -> dict[str, Pixels]:
     sepia = [[0.15, 0.08, 0.05], [0.96, 0.9, 0.78]]
     return {
         "poster": recoloured(portrait, night, 5),
-        "moss": recoloured(beard, moss, 12),
+        "moss-oil": recoloured(painted(beard), moss, 24),
         "sepia-ink": recoloured(np.rint(ink * 255).astype(np.uint8), sepia, 64),
     }
+
+
+def painted(pixels: Pixels) -> Pixels:
+    """A picture in broad brush strokes."""
+    lab = brushed(to_lab(pixels.astype(np.float32) / 255.0), 0.006 * pixels.shape[1], rounds=3, sharpen=0.9)
+    strokes: Pixels = np.rint(to_rgb(lab) * 255.0).clip(0, 255).astype(np.uint8)
+    return strokes
 
 
 def recoloured(pixels: Pixels, palette: list[list[float]], steps: int) -> Pixels:

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from faceloom.domains.abstraction import in_steps, smooth
+from faceloom.domains.brush import brushed
 from faceloom.domains.colour import to_lab, to_rgb
 from faceloom.domains.cutout import head_cutout
+from faceloom.domains.eyes import glossy
 from faceloom.domains.illustrators import ILLUSTRATORS, View, draw_faces, illustrator
 from faceloom.domains.lines import ink
+from faceloom.domains.makeup import blush, mouths
 from faceloom.domains.shape import NATURAL, Proportions, moved, reshape
 from faceloom.domains.sticker import cut_sticker
 from faceloom.errors import UsageError
@@ -117,6 +120,74 @@ def test_a_picture_without_faces_can_be_drawn() -> None:
     picture = np.random.default_rng(0).random((40, 50, 3), np.float32)
     for style in ILLUSTRATORS.values():
         assert np.isfinite(style.draw(picture, View(30.0))).all()
+
+
+def eye(openness: float) -> np.ndarray:
+    """Landmarks of two eyes, 60 px wide, beside one another in a picture of 300 x 150 px."""
+    half = np.array([[-30, 0], [-12, -1], [12, -1], [30, 0], [12, 1], [-12, 1]], float)
+    half[[1, 2, 4, 5], 1] *= 30.0 * openness
+    points = np.zeros((68, 2))
+    points[36:42], points[42:48] = half + np.array([80, 75]), half + np.array([220, 75])
+    return points
+
+
+def eyes_picture(iris: tuple[float, float, float], shift: float = 0.0) -> np.ndarray:
+    picture = np.full((150, 300, 3), (0.85, 0.65, 0.55), np.float32)
+    y, x = np.mgrid[0:150, 0:300] + 0.5
+    for middle in (80, 220):
+        picture[np.hypot((x - middle) / 30, (y - 75) / 14) < 1] = 0.9
+        picture[np.hypot(x - middle - shift, y - 75) < 13] = iris
+    return picture
+
+
+def test_drawn_eyes_keep_their_colour_and_gaze() -> None:
+    blue, brown = (glossy(eyes_picture(iris), eye(0.45)) for iris in ((0.35, 0.45, 0.6), (0.25, 0.12, 0.08)))
+    window = slice(70, 88), slice(66, 94)
+    assert blue[window][..., 2].mean() > blue[window][..., 0].mean() + 0.03
+    assert brown[window][..., 0].mean() > brown[window][..., 2].mean() + 0.03
+    left, right = (glossy(eyes_picture((0.1, 0.1, 0.1), shift), eye(0.45)).mean(axis=2) for shift in (-9.0, 9.0))
+    darker = slice(65, 85)
+    assert left[darker, 60:75].mean() < right[darker, 60:75].mean() - 0.1
+    assert right[darker, 85:100].mean() < left[darker, 85:100].mean() - 0.1
+
+
+def test_shut_eyes_get_lashes_and_no_white() -> None:
+    skin = np.full((150, 300, 3), (0.6, 0.4, 0.3), np.float32)
+    shut, wide = (glossy(skin, eye(openness)) for openness in (0.05, 0.45))
+    assert wide.max() > 0.9
+    assert shut.max() <= skin.max() + 1e-6
+    assert shut.min() < 0.2
+    np.testing.assert_array_equal(shut[:, 140:160], skin[:, 140:160])
+
+
+def test_eyes_outside_of_the_picture_or_too_small_are_left_alone() -> None:
+    picture = eyes_picture((0.3, 0.2, 0.1))
+    np.testing.assert_array_equal(glossy(picture, eye(0.4) + 1000.0), picture)
+    np.testing.assert_array_equal(glossy(picture, eye(0.4) * 0.02), picture)
+
+
+def test_strokes_follow_edges() -> None:
+    random = np.random.default_rng(0)
+    lab = np.zeros((60, 60, 3), np.float32)
+    lab[:, 30:, 0] = 0.8
+    noisy = lab + 0.04 * random.standard_normal(lab.shape).astype(np.float32)
+    calm = brushed(noisy, 4.0)
+    assert calm.shape == lab.shape
+    assert calm[:, 5:25, 1].std() < 0.6 * noisy[:, 5:25, 1].std()
+    assert calm[:, 33:55, 0].mean() - calm[:, 5:27, 0].mean() > 0.7
+
+
+def test_cheeks_redden_and_mouths_are_found(opened: tuple[Photo, Crop], view: View) -> None:
+    lab = to_lab(opened[1].pixels.astype(np.float32) / 255.0)
+    rosy = lab.copy()
+    blush(rosy, view.landmarks[0])
+    assert float((rosy - lab)[..., 1].max()) > 0.015
+    np.testing.assert_array_equal(rosy[..., 0], lab[..., 0])
+    mouth = mouths((SIDE, SIDE), view.landmarks)
+    column, row = view.landmarks[0][48:].mean(axis=0).astype(int)
+    assert mouth[row, column] == 1.0
+    assert mouth[:20].max() == 0.0
+    assert not mouths((SIDE, SIDE), ()).any()
 
 
 def test_drawing_aligned_faces(opened: tuple[Photo, Crop], view: View) -> None:

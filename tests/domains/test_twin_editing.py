@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from faceloom.cli.edit import edit
+from faceloom.cli.sample import sample
 from faceloom.domains.twin import Twin, resolution_of, twin_of
 from faceloom.editor import Editor
 from faceloom.errors import UsageError
 from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.inversion.tuning import Tuning
 from faceloom.model import load_model
 from faceloom.recipe import Recipe
 
@@ -102,6 +105,40 @@ def test_replace_puts_the_twins_picture_in_and_keeps_the_rest(editor: Editor) ->
     assert greenness(render.photo.pixels[render.mask > 0.9]) > greenness(editor.photo.pixels[render.mask > 0.9]) + 30
 
 
+@pytest.mark.parametrize("paste", ["transfer", "replace"])
+@pytest.mark.parametrize("name", ["green", "inked"])
+def test_the_degree_of_a_recipe_goes_all_the_way(editor: Editor, name: str, paste: str) -> None:
+    recipe = Recipe.from_json(Recipe(twin=name, paste=paste).to_json())  # type: ignore[arg-type]
+    renders = [editor.render(Recipe.from_json(replace(recipe, degree=at).to_json())) for at in (0.0, 0.3, 0.6, 1.0)]
+    ways = [float(np.abs(one.photo.pixels.astype(float) - renders[0].photo.pixels).mean()) for one in renders]
+    assert ways == sorted(ways)
+    assert ways[-1] > ways[1] > 0.0
+    own = [greenness(one.after[0]) for one in renders]
+    assert own == sorted(own)
+    np.testing.assert_array_equal(renders[0].after[0], editor.render(Recipe()).after[0])
+
+
+def test_the_degree_shows_on_stickers_and_their_outline_stays(editor: Editor) -> None:
+    none, half, full = (editor.sticker(Recipe(twin="inked", degree=at), side=128) for at in (0.0, 0.5, 1.0))
+    np.testing.assert_array_equal(none, editor.sticker(Recipe(), side=128))
+    np.testing.assert_array_equal(none[..., 3], full[..., 3])
+    near, far = (np.abs(one[..., :3].astype(float) - none[..., :3]).mean() for one in (half, full))
+    assert 0.0 < near < far
+
+
+@pytest.mark.parametrize("name", ["green", "inked"])
+def test_a_face_that_was_inverted_with_a_tuning_is_drawn_with_it(name: str) -> None:
+    editor = Editor.open(EXAMPLES / "portrait.jpg", inverter="encoder").scaled(160)
+    state = dict(cast(StyleGAN2, editor.model.generator).named_parameters())
+    weight = next(key for key in state if key.endswith("conv.weight"))
+    tuning = Tuning({weight: 0.2 * torch.ones_like(state[weight])}, editor.model.generator.fingerprint)
+    tuned = Editor(editor.photo, tuple(replace(one, tuning=tuning) for one in editor.faces), editor.model)
+    plain, drawn = tuned.render(Recipe()), tuned.render(Recipe(twin=name))
+    assert greenness(drawn.after[0]) > greenness(plain.after[0]) + 20
+    assert (drawn.after[0] != editor.render(Recipe(twin=name)).after[0]).any()
+    np.testing.assert_array_equal(tuned.render(Recipe(twin=name, degree=0.0)).after[0], plain.after[0])
+
+
 def test_stickers(editor: Editor) -> None:
     sticker = editor.sticker(Recipe(twin="inked"), side=128)
     assert sticker.shape == (128, 128, 4)
@@ -142,3 +179,17 @@ def test_requests_that_make_no_sense(tmp_path: Path, words: list[str], said: str
     assert isinstance(result.exception, UsageError)
     assert said in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_random_faces_are_drawn_by_a_twin(tmp_path: Path) -> None:
+    sheets = []
+    for words in ([], ["--twin", "green"]):
+        out = tmp_path / "sheet.png"
+        result = CliRunner().invoke(sample, ["-o", str(out), "--count", "2", *words], catch_exceptions=False)
+        assert ("drawn by green" in result.output) == bool(words)
+        with Image.open(out) as picture:
+            sheets.append(np.asarray(picture.convert("RGB")))
+    assert greenness(sheets[1]) > greenness(sheets[0]) + 20
+    result = CliRunner().invoke(sample, ["-o", str(tmp_path / "none.png"), "--twin", "nobody"])
+    assert isinstance(result.exception, UsageError)
+    assert not (tmp_path / "none.png").exists()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from faceloom.model import Model
 from faceloom.training.drawings import DrawingsTraining, train_on_drawings
 from faceloom.training.images import FaceSet
 from faceloom.training.oneshot import OneShot, learn_style
-from faceloom.training.twins import TwinTraining, codes_of_faces, drawn_landmarks, fit, train_illustrated
+from faceloom.training.twins import TwinTraining, codes_of_faces, confine, drawn_landmarks, fit, train_illustrated
 from faceloom.types import Photo
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -78,6 +81,25 @@ def test_an_illustrator_is_learned_reproducibly(model: Model, faces: FaceSet) ->
     assert ("Drawing faces (sketch)", 4, 4) in told
 
 
+def test_a_pencil_has_no_tints(model: Model) -> None:
+    tuned = copy.deepcopy(base_of(model))
+    codes = tuned.map(torch.randn(4, 16, generator=torch.Generator().manual_seed(3)))
+    before = tuned.synthesize(codes)
+    dark, bright = (0.1, 0.1, 0.2), (0.9, 0.8, 0.7)
+    confine(tuned, dark, bright)
+    after = (tuned.synthesize(codes) + 1.0) / 2.0
+    share = (after - torch.tensor(dark).reshape(1, 3, 1, 1)) / (torch.tensor(bright) - torch.tensor(dark)).reshape(
+        1, 3, 1, 1
+    )
+    torch.testing.assert_close(share[:, 0], share[:, 1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(share[:, 0], share[:, 2], atol=1e-4, rtol=1e-4)
+    assert float(share.std()) > 0.01
+    again = copy.deepcopy(tuned)
+    confine(again, dark, bright)
+    torch.testing.assert_close(again.synthesize(codes), tuned.synthesize(codes), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(before, tuned.synthesize(codes))
+
+
 def test_random_people_do_where_there_are_no_faces(model: Model) -> None:
     twin = train_illustrated(model, illustrator("comic"), "comic", None, TwinTraining(faces=2, steps=1, batch=2))
     assert twin.tensors
@@ -121,6 +143,34 @@ def test_references_that_will_not_do(model: Model, tmp_path: Path) -> None:
         learn_style(model, tmp_path / "missing.png", "one")
     with pytest.raises(UsageError, match="is no name"):
         learn_style(model, grey, "No Name")
+
+
+def test_a_huge_reference_is_refused_unread_and_nothing_is_saved(home: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    # A file of a hundred bytes that says it holds ten billion pixels.
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    bomb = home / "bomb.png"
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0")), chunk(b"IEND", b"")
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(PhotoError, match="100000×100000 pixels, more than the limit"):
+        call("learn", str(bomb), "--name", "bomb")
+    assert not list(home.rglob("*.safetensors"))
+    assert not list(home.rglob(".faceloom-*"))
+    assert "no twins yet" in call("list")
+
+
+@pytest.mark.parametrize("kind", ["missing face", "one colour"])
+def test_a_reference_that_shows_no_face_leaves_nothing_behind(home: Path, kind: str) -> None:
+    pixels = np.full((200, 200, 3), 128, np.uint8)
+    if kind == "missing face":
+        pixels = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    save_photo(Photo(pixels), home / "reference.png")
+    with pytest.raises(FaceError if kind == "missing face" else PhotoError):
+        call("learn", str(home / "reference.png"), "--name", "none")
+    assert not list(home.rglob("*.safetensors"))
+    assert not list(home.rglob(".faceloom-*"))
 
 
 def test_drawings_teach_their_colours_and_keep_early_layers(model: Model) -> None:

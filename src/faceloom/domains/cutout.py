@@ -23,6 +23,7 @@ Float = NDArray[np.float32]
 _SIDE = 160
 _COLOURS = 6
 _ROUNDS = 3
+_SURE = 1.6  # log-odds from which the first guess is believed
 
 
 def head_cutout(crop: Crop) -> Mask:
@@ -39,7 +40,8 @@ def head_cutout(crop: Crop) -> Mask:
     y, x = np.mgrid[0:_SIDE, 0:_SIDE].astype(np.float32) / _SIDE
     features = np.concatenate([lab, 0.25 * x[..., None], 0.25 * y[..., None]], axis=2).reshape(-1, 5)
     sure = _guess(apply(crop.from_photo(_SIDE), crop.face.landmarks))
-    chance = 1.0 / (1.0 + np.exp(-sure))
+    # Colours are first learned from what is surely head and surely not: the crown is neither.
+    chance = np.where(sure > _SURE, 1.0, np.where(sure < -_SURE, 0.0, 0.5))
     for _ in range(_ROUNDS):
         inside, outside = (_likelihood(features, weight.ravel()) for weight in (chance, 1.0 - chance))
         odds = np.clip((inside - outside).reshape(_SIDE, _SIDE), -6.0, 6.0) + sure
@@ -67,6 +69,9 @@ def _guess(landmarks: Points) -> Float:
     below = np.clip((y - chin) / down, 0.0, None)
     body = np.where(y > chin - 0.3 * down, 1.0 - np.abs(x - middle) / (0.42 * wide * (1.0 + 1.5 * below)), -1.0)
     odds = np.clip(7.0 * np.maximum(head, 0.8 * body), -5.0, 3.0)
+    # How high the hair goes, the landmarks do not say: above the crown colours decide, against what is in doubt.
+    crown = np.clip((float(eyes[1]) - 1.2 * down - y) / (0.4 * down), 0.0, 1.0)
+    odds = np.where(odds > 0.0, odds * (1.0 - crown), odds) - 1.5 * crown * np.clip(head + 0.5, 0.0, 1.0)
     face = Image.new("L", (_SIDE, _SIDE))
     outline = [*landmarks[:17].tolist(), *landmarks[26:16:-1].tolist()]
     ImageDraw.Draw(face).polygon([(float(px), float(py)) for px, py in outline], fill=1)

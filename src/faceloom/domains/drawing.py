@@ -2,8 +2,8 @@
 
 A small generator's drawing is soft when it is enlarged. So the photo is redrawn at its own resolution. A twin that
 learned from an illustrator leaves that to the illustrator, which draws the whole photo: no seam, crisp lines. A twin
-that learned from drawings has none; there the twin says how the face changes, in motion and in colour, and that change
-is applied to the photo, smoothed as a painting is (see `faceloom.faces.transfer`).
+that learned from drawings has none; there the twin says how shapes and the colour of each tone change, and that change
+is applied to the photo, painted over with a soft brush (see `faceloom.faces.transfer`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceloom.domains.abstraction import smooth
+from faceloom.domains.brush import brushed
 from faceloom.domains.colour import to_lab, to_rgb
 from faceloom.domains.illustrators import View, illustrator
 from faceloom.faces.landmarks import apply
-from faceloom.faces.mask import mask_to_photo
 from faceloom.faces.transfer import Change, apply_change, measure_change
 from faceloom.types import Crop, Mask, Photo, Pixels, Points
 
@@ -27,6 +27,7 @@ Float = NDArray[np.float32]
 
 WORKING_SIDE = 1280
 """Longer side in pixels at which a photo is drawn; larger ones get the drawing enlarged."""
+_STROKE = 0.008  # reach of the painter's strokes, in sides of the crop
 _BLOT = 0.02  # reach of the painter's brush, in sides of the crop
 
 
@@ -92,14 +93,16 @@ def draw_photo(photo: Photo, faces: Sequence[DrawnFace], style: str, degree: flo
 
 def _painted(photo: Photo, faces: Sequence[DrawnFace], side: float, share: float, degree: float) -> Photo:
     small = _shrunk(photo.pixels, share)
-    calm = smooth(small, _BLOT * side * share, 0.25)
+    strokes = to_rgb(brushed(to_lab(small), _STROKE * side * share))
+    calm = smooth(strokes, _BLOT * side * share, 0.25)
     coloured = _recoloured(calm, [(face.plain, face.drawn) for face in faces])
-    outside = 1.0 - _union([face.mask for face in faces], faces, photo, share)[..., None]
-    # Inside the head the change below brings its own colours; outside, the photo takes the drawing's palette.
-    picture = small + np.float32(degree) * (calm - small) + outside * (coloured - calm)
+    picture = small + np.float32(degree) * (calm - small) + (coloured - calm)
     photo = Photo(_enlarged(np.clip(picture, 0.0, 1.0), photo), photo.icc_profile, photo.name)
     for face in faces:
-        photo, _ = apply_change(photo, face.crop, measure_change(face.plain, face.drawn, face.motion), face.mask)
+        # Its shapes alone: the colours of a small picture would lie as smudges and halos on a large one.
+        flow = measure_change(face.plain, face.drawn, face.motion).flow
+        change = Change(flow, np.zeros((*flow.shape[:2], 3), np.float32))
+        photo, _ = apply_change(photo, face.crop, change, face.mask)
     return photo
 
 
@@ -122,13 +125,6 @@ def _terms(lab: Float) -> NDArray[np.float64]:
     """What the change of a colour may depend on: (N, 3) to (N, 6)."""
     light = lab[:, :1].astype(np.float64)
     return np.concatenate([np.ones_like(light), light, light**2, light**3, lab[:, 1:].astype(np.float64)], axis=1)
-
-
-def _union(masks: Sequence[Mask], faces: Sequence[DrawnFace], photo: Photo, share: float) -> Float:
-    whole = np.zeros(photo.pixels.shape[:2], np.float32)
-    for mask, face in zip(masks, faces, strict=True):
-        whole = np.maximum(whole, mask_to_photo(mask, face.crop, photo.size))
-    return whole if share == 1.0 else np.asarray(Image.fromarray(whole).resize(_size(photo.pixels, share)), np.float32)
 
 
 def _size(pixels: Pixels, share: float) -> tuple[int, int]:

@@ -16,15 +16,20 @@ from PIL import Image
 from scipy import ndimage
 
 from faceloom.domains.abstraction import in_steps, smooth
+from faceloom.domains.brush import brushed
 from faceloom.domains.colour import to_lab, to_rgb
 from faceloom.domains.eyes import glossy
 from faceloom.domains.lines import ink
+from faceloom.domains.makeup import blush, mouths
 from faceloom.domains.shape import NATURAL, Proportions, moved, reshape
 from faceloom.errors import UsageError
 from faceloom.faces.transfer import warp
 from faceloom.types import Points
 
 Float = NDArray[np.float32]
+Colour = tuple[float, float, float]
+
+_LEAD, _PAPER = (0.13, 0.13, 0.15), (0.972, 0.962, 0.94)
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,14 @@ class Illustrator:
         title: for people, a few words.
         surface: redraws pixels in place of a picture (H, W, 3) RGB in [0, 1].
         proportions: of the faces it draws.
+        ends: two RGB colours in [0, 1] that all of its colours lie between, as lead and paper; None for all colours.
     """
 
     name: str
     title: str
     surface: Callable[[Float, View], Float]
     proportions: Proportions = NATURAL
+    ends: tuple[Colour, Colour] | None = None
 
     def draw(self, picture: Float, view: View, degree: float = 1.0) -> Float:
         """Redraw a picture.
@@ -108,7 +115,7 @@ def _sketch(picture: Float, view: View) -> Float:
     if view.grain:
         graphite = graphite * (0.8 + 0.4 * _hatching(light.shape, 0.0034 * view.side, tone))
     graphite = np.clip(graphite, 0.0, 0.93)[..., None]
-    paper, lead = np.array([[0.972, 0.962, 0.94], [0.13, 0.13, 0.15]], np.float32)
+    paper, lead = np.array([_PAPER, _LEAD], np.float32)
     drawn: Float = (paper * (1.0 - graphite) + lead * graphite).astype(np.float32)
     return drawn
 
@@ -116,18 +123,21 @@ def _sketch(picture: Float, view: View) -> Float:
 def _toon(picture: Float, view: View) -> Float:
     """The soft, warm, glossy look of animated films."""
     lab = to_lab(picture)
-    lab[..., 0] = _exposed(lab[..., 0], 0.68, view)
-    soft = smooth(lab, 0.06 * view.side, 0.2)
-    fine = smooth(lab, 0.008 * view.side, 0.1)
-    edges = ndimage.gaussian_filter(np.abs(fine[..., 0] - soft[..., 0]), 0.01 * view.side)
-    # Hair and lashes keep their strands, skin does not.
-    lab = soft + np.clip((edges - 0.008) / 0.04, 0.0, 0.8)[..., None] * (fine - soft)
-    glow = ndimage.gaussian_filter(lab[..., 0], 0.04 * view.side)
-    lab[..., 0] = np.clip(lab[..., 0] + 0.1 * (lab[..., 0] - glow) + 0.06 * np.clip(glow - 0.35, 0.0, 1.0), 0.0, 1.0)
-    lab[..., 1:] = lab[..., 1:] * 1.25 + np.array([0.006, 0.008], np.float32)
+    lab[..., 0] = _exposed(lab[..., 0], 0.64, view)
+    fine = brushed(lab, 0.014 * view.side)
+    soft = smooth(fine, 0.07 * view.side, 0.28)
+    edges = ndimage.gaussian_filter(np.abs(fine - soft) @ np.array([1.0, 1.5, 1.5], np.float32), 0.012 * view.side)
+    # Hair and lips keep their strands, skin does not; and a brush as broad as teeth would make one tooth of two.
+    painted = soft + np.clip((edges - 0.012) / 0.04, 0.0, 0.85)[..., None] * (fine - soft)
+    lab = painted + mouths(lab.shape[:2], view.landmarks)[..., None] * (smooth(lab, 0.008 * view.side, 0.1) - painted)
+    glow = ndimage.gaussian_filter(lab[..., 0], 0.05 * view.side)
+    lab[..., 0] = np.clip(lab[..., 0] + 0.22 * (lab[..., 0] - glow) + 0.06 * np.clip(glow - 0.35, 0.0, 1.0), 0.0, 1.0)
+    lab[..., 1:] = lab[..., 1:] * np.array([1.24, 1.38], np.float32) + np.array([0.004, 0.006], np.float32)
+    for landmarks in view.landmarks:
+        blush(lab, landmarks)
     rgb = to_rgb(lab)
-    lines = ink(fine[..., 0], 0.004 * view.side, least=0.03, softness=0.12)[..., None]
-    rgb = (rgb * (1.0 - 0.55 * lines * np.array([0.7, 0.84, 0.88], np.float32))).astype(np.float32)
+    lines = ink(fine[..., 0], 0.0042 * view.side, least=0.022, softness=0.08, length=6.0)[..., None]
+    rgb = (rgb * (1.0 - 0.8 * lines * np.array([0.72, 0.86, 0.9], np.float32))).astype(np.float32)
     for landmarks in view.landmarks:
         rgb = glossy(rgb, landmarks)
     return rgb
@@ -177,9 +187,9 @@ def _hatching(shape: tuple[int, int], pitch: float, tone: Float) -> Float:
 ILLUSTRATORS = {
     one.name: one
     for one in (
-        Illustrator("toon", "animated film", _toon, Proportions(eyes=1.5, nose=0.86, mouth=0.97, jaw=0.9)),
+        Illustrator("toon", "animated film", _toon, Proportions(eyes=1.7, nose=0.82, mouth=0.97, jaw=0.88)),
         Illustrator("comic", "flat comic", _comic, Proportions(eyes=1.08, jaw=0.98)),
-        Illustrator("sketch", "pencil sketch", _sketch),
+        Illustrator("sketch", "pencil sketch", _sketch, ends=(_LEAD, _PAPER)),
     )
 }
 

@@ -36,18 +36,23 @@ def ink(lightness: Float, width: float, *, least: float = 0.015, softness: float
     Returns:
         (H, W) in [0, 1]; 1 is full ink.
     """
-    tangent = _tangents(lightness, 2.0 * width)
+    tangent = tangents(lightness, 2.0 * width)
     normal = torch.stack([-tangent[1], tangent[0]])
     plane = torch.from_numpy(np.ascontiguousarray(lightness, np.float32))
     fine, coarse = _across(plane, normal, width)
     response = (fine - coarse) / (coarse + _FLOOR)
-    response = _gather(response, tangent, length * width)
+    response = follow(response[None], tangent, length * width)[0]
     inked = ((-response - least) / softness).clamp(0.0, 1.0)
     return (inked * inked * (3.0 - 2.0 * inked)).numpy()
 
 
-def _tangents(lightness: Float, sigma: float) -> Tensor:
-    """(2, H, W) unit vectors (x, y) along the edges: the minor axis of the smoothed structure tensor."""
+def tangents(lightness: Float, sigma: float) -> Tensor:
+    """(2, H, W) unit vectors (x, y) along the edges of (H, W): the minor axis of the structure tensor.
+
+    Args:
+        lightness: (H, W) in [0, 1].
+        sigma: standard deviation in pixels that the tensor is smoothed with.
+    """
     gx, gy = (ndimage.gaussian_filter(lightness, max(0.7, 0.5 * sigma), order=order) for order in ((0, 1), (1, 0)))
     xx, xy, yy = (ndimage.gaussian_filter(product, sigma) for product in (gx * gx, gx * gy, gy * gy))
     angle = 0.5 * np.arctan2(2.0 * xy, xx - yy) + math.pi / 2.0
@@ -85,20 +90,21 @@ def _across(plane: Tensor, normal: Tensor, sigma: float) -> tuple[Tensor, Tensor
     return sums[0] / weights[0], sums[1] / weights[1]
 
 
-def _gather(plane: Tensor, tangent: Tensor, sigma: float) -> Tensor:
-    """A plane (H, W) blurred along the curves that follow the tangents."""
+def follow(planes: Tensor, tangent: Tensor, sigma: float) -> Tensor:
+    """Planes (C, H, W) blurred along the curves that the tangents (2, H, W) draw, `sigma` pixels far."""
     step = max(0.7, 0.4 * sigma)
-    total, weights = plane.clone(), 1.0
+    total, weights, count = planes.clone(), 1.0, len(planes)
+    stacked = torch.cat([planes, tangent])
     for sign in (1.0, -1.0):
-        x, y = _places(plane)
+        x, y = _places(planes[0])
         heading = sign * tangent
         for index in range(1, math.ceil(2.0 * sigma / step) + 1):
             x, y = x + step * heading[0], y + step * heading[1]
-            here = _at(torch.cat([plane[None], tangent]), x, y)
+            here = _at(stacked, x, y)
             # A tangent has no front: keep going the way we came.
-            ahead = (here[1:] * heading).sum(dim=0, keepdim=True)
-            heading = torch.where(ahead < 0.0, -here[1:], here[1:])
+            ahead = (here[count:] * heading).sum(dim=0, keepdim=True)
+            heading = torch.where(ahead < 0.0, -here[count:], here[count:])
             weight = math.exp(-0.5 * (index * step / sigma) ** 2)
-            total += weight * here[0]
+            total += weight * here[:count]
             weights += weight
     return total / weights

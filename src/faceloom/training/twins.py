@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from faceloom.domains.illustrators import Illustrator, draw_faces
+from faceloom.domains.illustrators import Colour, Illustrator, draw_faces
 from faceloom.domains.twin import Twin, resolution_of, twin_of
 from faceloom.errors import TrainingError, UsageError
 from faceloom.faces.landmarks import stance_of
@@ -93,6 +93,8 @@ def train_illustrated(
     told = None if report is None else lambda done, every: report(f"Drawing faces ({style.name})", done, every)
     drawings = draw_faces(style, pictures, landmarks, base.resolution, told)
     tuned = fit(base, codes, drawings, settings, report=report)
+    if style.ends is not None:
+        confine(tuned, *style.ends)
     info = {"faces": len(codes), "steps": settings.steps, "from": "illustrator"}
     return twin_of(base, tuned, name, style.title, style.name, info)
 
@@ -185,6 +187,23 @@ def fit(
         if report is not None:
             report("Training", step + 1, settings.steps)
     return tuned.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def confine(generator: StyleGAN2, first: Colour, last: Colour) -> None:
+    """Let a generator, in place, draw no colours but those on the line through two, RGB in [0, 1].
+
+    Its picture is a sum of what each resolution adds, each linear in colour, and so is the nearest colour on the line:
+    no training leaves a pencil drawing as free of tints.
+    """
+    near, far = (torch.tensor(colour) * 2.0 - 1.0 for colour in (first, last))
+    along = (far - near) / (far - near).norm()
+    onto = torch.outer(along, along)
+    layers = [block.to_rgb for block in generator._blocks if block.to_rgb is not None]
+    for layer in layers:
+        layer.weight.copy_(torch.einsum("ij,jchw->ichw", onto, layer.weight))
+        layer.bias.copy_(onto @ layer.bias)
+    layers[-1].bias.add_(near - onto @ near)
 
 
 def falling(step: int, steps: int) -> float:
