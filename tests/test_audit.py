@@ -50,7 +50,7 @@ def test_photos_are_measured_once(model: Model, tmp_path: Path) -> None:
     assert np.array_equal(again.changes, result.changes)
     text = report_text(result, model, "encoder")
     assert "| age | own probe | 100% | 100% |" in text
-    assert "After projection" in text
+    assert "As offered" in text
     assert matrix_of(result, model).shape[2] == 3
     other = replace(model, directions=DirectionSet([model.directions["smile"]], model.generator.fingerprint))
     with pytest.raises(UsageError, match="none of the 1 photos"):

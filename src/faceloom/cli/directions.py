@@ -12,6 +12,7 @@ from faceloom.cli.directions_report import matrix_of, report_text
 from faceloom.cli.options import FILE, model_option
 from faceloom.cli.progress import bar
 from faceloom.directions.direction import DirectionSet
+from faceloom.directions.navigation import Course
 from faceloom.directions.packs import (
     PLUGINS,
     install,
@@ -27,9 +28,10 @@ from faceloom.files import replacing
 from faceloom.imaging.photos import check_output, save_photo
 from faceloom.model import DEFAULT, GENERATOR_FILE, Model, load_model
 from faceloom.settings import cache_folder
-from faceloom.training.attributes import attribute_table, read_attributes
-from faceloom.training.export import refit_directions
+from faceloom.training.attributes import Attribute, attribute_table, read_attributes
+from faceloom.training.export import Values, refit_directions
 from faceloom.training.images import FaceSet
+from faceloom.training.refining import refine_directions
 from faceloom.types import Photo
 
 _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".avif"})
@@ -157,6 +159,7 @@ def remove_one(name: str, model: str | None) -> None:
 @click.option("--out", "-o", type=FILE, help="Also write the report here, as Markdown.")
 @click.option("--picture", type=FILE, help="Draw the matrix.")
 @click.option("--minutes", type=click.FloatRange(0), help="Stop after this long; the next call goes on.")
+@click.option("--only", multiple=True, metavar="NAME", help="Measure this direction; repeat for more. All if left out.")
 @click.option("--inversion", type=click.Choice(["encoder", "hybrid"]), default="encoder", show_default=True)
 @model_option
 def report(
@@ -165,6 +168,7 @@ def report(
     out: Path | None,
     picture: Path | None,
     minutes: float | None,
+    only: tuple[str, ...],
     inversion: str,
     model: str | None,
 ) -> None:
@@ -177,10 +181,14 @@ def report(
     every = sorted(path for path in photos.iterdir() if path.suffix.lower() in _PICTURES)
     count = min(limit, len(every))
     chosen = [every[round(i * (len(every) - 1) / max(1, count - 1))] for i in range(count)]
+    measured = [loaded.directions[name] for name in only] or None
     notes = cache_folder() / "reports" / f"{loaded.generator.fingerprint}.jsonl"
     notes.parent.mkdir(parents=True, exist_ok=True)
     with bar("Measuring") as update:
-        result = audit(loaded, chosen, notes, minutes=minutes, inverter=inversion, progress=update)  # type: ignore[arg-type]  # click has checked it
+        result = audit(
+            loaded, chosen, notes,
+            directions=measured, minutes=minutes, inverter=inversion, progress=update,  # type: ignore[arg-type]  # click has checked it
+        )  # fmt: skip
     text = report_text(result, loaded, inversion)
     click.echo(text)
     if out is not None:
@@ -198,14 +206,41 @@ def report(
 @click.option("--project", is_flag=True, help="Also take measured side effects out of each direction.")
 def refit(folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | None, project: bool) -> None:
     """Find the directions of a trained model anew, after labels or attributes have changed."""
+    known, wanted, values = _labelled(folder, faces, data, attributes)
+    found = refit_directions(folder, known, values, wanted, say=click.echo, project=project)
+    load_model.cache_clear()
+    click.echo(f"{folder}: {len(found)} direction(s)")
+
+
+@directions.command("refine")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--model", "folder", type=FILE, required=True, help="Folder of a model that `faceloom train` wrote.")
+@click.option("--faces", type=FILE, required=True, help="faces.npz of the run.")
+@click.option("--data", type=FILE, multiple=True, help="Folder or zip with a labels.csv; repeat for more.")
+@click.option("--attributes", type=FILE, help="TOML file of the directions; the default model's where left out.")
+@click.option("--steps", type=click.IntRange(1), default=Course.steps, show_default=True, help="Of the descent.")
+def refine(
+    names: tuple[str, ...], folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | None, steps: int
+) -> None:
+    """Refine the directions NAMES of a trained model through the pictures that they draw.
+
+    Attributes are read from the pictures by heads fitted on the labels; what is to stay, and who it is, is held.
+    """
+    known, wanted, values = _labelled(folder, faces, data, attributes)
+    refine_directions(folder, known, values, wanted, names, say=click.echo, course=Course(steps=steps))
+    load_model.cache_clear()
+    click.echo(f"{folder}: refined {', '.join(names)}")
+
+
+def _labelled(
+    folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | None
+) -> tuple[FaceSet, list[Attribute], dict[str, Values]]:
+    """The faces of a run, the attributes, and their labels."""
     for path in (faces, folder / GENERATOR_FILE):
         if not path.is_file():
             raise UsageError(f"there is no file {path}; give the folder of a model, and faces.npz of its run")
     wanted, known = read_attributes(attributes), FaceSet.load(faces)
-    values = attribute_table(known, data, wanted)
-    found = refit_directions(folder, known, values, wanted, say=click.echo, project=project)
-    load_model.cache_clear()
-    click.echo(f"{folder}: {len(found)} direction(s)")
+    return known, wanted, attribute_table(known, data, wanted)
 
 
 def _list(loaded: Model, as_json: bool) -> None:

@@ -65,7 +65,7 @@ def _on_photos(result: Audit) -> _Table:
 def _on_drawn_faces(model: Model) -> list[tuple[str, _Table]]:
     before = model.directions.info.get("effects_before_projection")
     found = []
-    for title, effects in (("Before projection", before), ("After projection", model.directions.effects)):
+    for title, effects in (("As found by regression", before), ("As offered", model.directions.effects)):
         if isinstance(effects, dict) and effects:
             names = list(effects)
             values = np.array([[effects[one].get(other, np.nan) for other in names] for one in names])
@@ -85,11 +85,7 @@ def _judged_table(result: Audit) -> list[str]:
             continue
         row = values[result.directions.index(direction)]
         wanted = row[columns.index(f"{direction} (judges)")]
-        others = ", ".join(
-            f"{name} {abs(value / wanted):.0%}{'' if abs(value / wanted) < _SIDE_LIMIT else ' (!)'}"
-            for name, value in zip(columns, row.tolist(), strict=True)
-            if name.endswith("(judges)") and not name.startswith(f"{direction} ")
-        )
+        others = _others(direction, wanted, columns, row.tolist())
         for judge in (one for one in result.scores if one.endswith(f": {score}") and not one.startswith("probe")):
             down, up = result.right_way(direction, judge)
             lines.append(f"| {direction} | {judge} | {down:.0%} | {up:.0%} | {wanted:+.2f} | {others} |")
@@ -105,9 +101,21 @@ def _probed_rows(result: Audit) -> list[str]:
         judged = direction in JUDGED and f"{direction} (judges)" in columns
         if not judged and score in result.scores:
             low, high = result.right_way(direction, score)
-            effect = values[result.directions.index(direction), columns.index(direction)]
-            lines.append(f"| {direction} | own probe | {low:.0%} | {high:.0%} | {effect:+.2f} | |")
+            row = values[result.directions.index(direction)]
+            effect = row[columns.index(direction)]
+            others = _others(direction, effect, columns, row.tolist())
+            lines.append(f"| {direction} | own probe | {low:.0%} | {high:.0%} | {effect:+.2f} | {others} |")
     return lines
+
+
+def _others(direction: str, wanted: float, columns: list[str], row: list[float]) -> str:
+    """What other judged attributes change by, as shares of the wanted effect."""
+    shares = [
+        (name, abs(value / wanted) if wanted else float("inf"))
+        for name, value in zip(columns, row, strict=True)
+        if name.endswith("(judges)") and not name.startswith(f"{direction} ")
+    ]
+    return ", ".join(f"{name} {share:.0%}{'' if share < _SIDE_LIMIT else ' (!)'}" for name, share in shares)
 
 
 def _identity_table(result: Audit) -> list[str]:

@@ -25,9 +25,11 @@ from faceloom.errors import FaceError, PhotoError, UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
 from faceloom.imaging.convert import to_images
-from faceloom.imaging.photos import check_output, open_photo, save_photo
+from faceloom.imaging.photos import check_output, open_photo
 from faceloom.metrics.judges import load_judges
 from faceloom.model import DEFAULT, Model, load_model
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import save_picture
 from faceloom.types import Photo
 
 _CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
@@ -211,7 +213,8 @@ def _finish(model: Model, found: DirectionSet, out: Path, sheet: Path | None, pe
         codes = sample_codes(model.generator, 10, seed=1)[:people]
         calm = model.generator.w_mean.cpu() + 0.7 * (codes - model.generator.w_mean.cpu())
         with bar("Drawing the sheet", len(found)) as update:
-            save_photo(Photo(direction_sheet(model.generator, found, calm, progress=update)), sheet)
+            drawn = Photo(direction_sheet(model.generator, found, calm, progress=update))
+            save_picture(drawn, sheet, Claim(generated=True))
     click.echo(f"{out}: {len(found)} direction(s) from {samples}")
     for number, one in enumerate(found):
         layers = f"layers {one.layers[0]}-{one.layers[1] - 1}"

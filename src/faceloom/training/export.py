@@ -166,7 +166,7 @@ def find_directions(
     known = [one for one in attributes if one.name in slopes]
     if judges is None:
         judges = installed_judges(say) if any(one.judge for one in known) else ()
-    bench = _Bench(generator, encoder, codes, probes, judges)
+    bench = Bench(generator, encoder, codes, probes, judges)
     directions: list[Direction] = []
     facts: dict[str, dict[str, float | str]] = {}
     effects: dict[str, dict[str, float]] = {}
@@ -228,8 +228,16 @@ def installed_judges(say: Callable[[str], None]) -> Sequence[Judge]:
         return []
 
 
-class _Bench:
-    """Scales directions to their unit, and finds out how far they reach and what else they change."""
+class Bench:
+    """Scales directions to their unit, and finds out how far they reach and what else they change.
+
+    Args:
+        generator: of the model.
+        encoder: of the model.
+        codes: (N, w_dim) of known faces.
+        probes: read attributes from codes.
+        judges: measure the unit of the attributes that name a score of theirs.
+    """
 
     def __init__(
         self,
@@ -251,17 +259,32 @@ class _Bench:
         layers = (round(one.layers[0] * rows), max(round(one.layers[0] * rows) + 1, round(one.layers[1] * rows)))
         step = torch.zeros(rows, self.generator.w_dim)
         step[layers[0] : layers[1]] = _float(slope.vector)
-        effects = self.effects_of(step)
-        effect, by = effects[one.name], "probe"
-        if one.judge:
-            pair = draw_pair(self.generator, self.judged, step)
-            judged = judged_effect(self.judges, one.judge, pair, self.deviations)
-            effect, by = (effect, by) if judged is None else (judged, "judges")
+        effects, effect, by = self._measured(one, step)
         factor = factor_of(effect)
         note = one.note or (f"rough: {ROUGH}" if slope.explained < ROUGH_BELOW else "")
         direction = Direction(one.name, factor * step, layers, one.range, one.low, one.high, note=note)
         scaled = {name: round(factor * value, 3) for name, value in effects.items()}
         return direction, scaled, {"drawn_effect": round(effect, 3), "measured_by": by}
+
+    def refined(
+        self, one: Attribute, old: Direction, step: Tensor
+    ) -> tuple[Direction, dict[str, float], dict[str, float | str]]:
+        """`old` with another step (num_ws, w_dim), its effect on every probed attribute, and what to write down."""
+        _, effect, by = self._measured(one, step)
+        vector = factor_of(effect) * step
+        direction = replace(old, vector=vector, range=self._limits(one.range, vector), note=one.note or old.note)
+        facts: dict[str, float | str] = {"drawn_effect": round(effect, 3), "measured_by": by, "refined": "by pictures"}
+        return direction, self._rounded(vector), facts
+
+    def _measured(self, one: Attribute, step: Tensor) -> tuple[dict[str, float], float, str]:
+        """Effects of one step by attribute, the wanted one, and who measured that."""
+        effects = self.effects_of(step)
+        if one.judge:
+            pair = draw_pair(self.generator, self.judged, step)
+            judged = judged_effect(self.judges, one.judge, pair, self.deviations)
+            if judged is not None:
+                return effects, judged, "judges"
+        return effects, effects[one.name], "probe"
 
     def effects_of(self, step: Tensor) -> dict[str, float]:
         """What one unit (num_ws, w_dim) changes in the pictures, by attribute."""
@@ -277,11 +300,17 @@ class _Bench:
         for one in cleaned:
             kept = predicted[one.name][one.name] / max(1e-3, effects[one.name][one.name])
             vector = one.vector * min(LARGEST_REPAIR, 1.0 / max(kept, 1e-3))
-            reach = self.spread.range_of(self.codes, vector.mean(dim=0))
-            limits = (max(one.range[0], reach[0]), min(one.range[1], reach[1]))
-            result.append(replace(one, vector=vector, range=limits))
-            measured[one.name] = {name: round(value, 3) for name, value in self.effects_of(vector).items()}
+            result.append(replace(one, vector=vector, range=self._limits(one.range, vector)))
+            measured[one.name] = self._rounded(vector)
         return result, measured
+
+    def _limits(self, offered: tuple[float, float], vector: Tensor) -> tuple[float, float]:
+        """The range that is offered, cut where faces would leave the codes of known ones."""
+        reach = self.spread.range_of(self.codes, vector.mean(dim=0))
+        return max(offered[0], reach[0]), min(offered[1], reach[1])
+
+    def _rounded(self, vector: Tensor) -> dict[str, float]:
+        return {name: round(value, 3) for name, value in self.effects_of(vector).items()}
 
 
 def _float(values: Values) -> Tensor:

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from faceloom.checkpoints import native
+from faceloom.cli.directions import directions as verb
+from faceloom.directions.direction import Direction, DirectionSet, Probe
+from faceloom.directions.navigation import Course
+from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
+from faceloom.errors import DirectionError, UsageError
+from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from faceloom.training.attributes import Attribute
+from faceloom.training.images import FaceSet
+from faceloom.training.refining import refine_directions
+
+LIGHT = Attribute("light", column="light", low="dark", high="bright")
+
+
+@pytest.fixture
+def faces() -> FaceSet:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 255, (220, 1, 1, 3), dtype=np.uint8).repeat(16, axis=1).repeat(16, axis=2)
+    landmarks = random.uniform(0.2, 0.8, (220, 68, 2))
+    return FaceSet(pixels, landmarks, tuple(f"plain/{index}.png" for index in range(220)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    generator = StyleGAN2(StyleGAN2Config(16, (8, 8, 6), z_dim=6, w_dim=6, mapping_layers=1)).eval()
+    encoder = ResidualEncoder(ResidualEncoderConfig(16, (6, 8, 8), 6, generator.num_ws, 16)).eval()
+    native.save_generator(tmp_path / "generator.safetensors", generator, {})
+    native.save_encoder(tmp_path / "encoder.safetensors", encoder, {"generator": generator.fingerprint})
+    rows = generator.num_ws
+    moves = [
+        Direction(name, torch.randn(rows, 6), (0, rows), (-2.0, 2.0), "less", "more") for name in ("light", "other")
+    ]
+    probes = [Probe("light", torch.randn(6), 0.0)]
+    facts = {"attributes": {"light": {"labels": 9}}}
+    DirectionSet(moves, generator.fingerprint, facts, probes=probes).save(tmp_path / "directions.safetensors")
+    return tmp_path
+
+
+def test_only_the_named_directions_change(folder: Path, faces: FaceSet) -> None:
+    before = DirectionSet.load(folder / "directions.safetensors")
+    values = {"light": faces.pixels.mean(axis=(1, 2, 3)).astype(np.float64), "none": np.full(len(faces), np.nan)}
+    said: list[str] = []
+    course = Course(steps=2)
+    refine_directions(folder, faces, values, [LIGHT], ["light"], say=said.append, course=course, judges=())
+    after = DirectionSet.load(folder / "directions.safetensors")
+    assert torch.equal(after["other"].vector, before["other"].vector)
+    assert not torch.equal(after["light"].vector, before["light"].vector)
+    assert after.names() == before.names()
+    assert after.info["attributes"]["light"]["refined"] == "by pictures"
+    assert after.info["attributes"]["light"]["labels"] == 9
+    assert set(after.effects["light"]) == {"light"}
+    assert any("1 attributes are read" in line for line in said)
+    assert any("step 2 of 2" in line for line in said)
+
+
+def test_what_has_no_labels_is_refused(folder: Path, faces: FaceSet) -> None:
+    values = {"light": faces.pixels.mean(axis=(1, 2, 3)).astype(np.float64)}
+    with pytest.raises(UsageError, match="'other' cannot be refined"):
+        refine_directions(folder, faces, values, [LIGHT], ["other"], say=print, judges=())
+    with pytest.raises(UsageError, match="no direction 'lihgt'; did you mean 'light'"):
+        refine_directions(folder, faces, values, [LIGHT], ["lihgt"], say=print, judges=())
+    with pytest.raises(DirectionError, match="nothing reads 'other'"):
+        refine_directions(folder, faces, values, [LIGHT, replace(LIGHT, name="other")], ["other"], say=print, judges=())
+    few = faces.subset(np.arange(len(faces)) < 60)
+    with pytest.raises(DirectionError, match="too few to refine"):
+        refine_directions(folder, few, {"light": values["light"][:60]}, [LIGHT], ["light"], say=print, judges=())
+
+
+def test_the_verb_wants_a_model_and_faces(folder: Path) -> None:
+    words = ["refine", "light", "--model", str(folder), "--faces", str(folder / "faces.npz")]
+    result = CliRunner().invoke(verb, words)
+    assert isinstance(result.exception, UsageError)
+    assert "there is no file" in str(result.exception)
