@@ -7,7 +7,7 @@ between two halves of the real faces, the floor that a perfect generator would r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,10 +73,9 @@ def evaluate_samples(
     counted = _Count(3 * half, progress)
     network = EfficientNetFeatures((), pooled=True)
     first, second = (
-        pooled_features(counted(_batches(to_images(real[chosen]))), network)
-        for chosen in (order[:half], order[half : 2 * half])
+        pooled_features(counted(_batches(real[chosen])), network) for chosen in (order[:half], order[half : 2 * half])
     )
-    drawn = pooled_features(counted(_batches(to_images(samples(model, half, truncation, seed)))), network)
+    drawn = pooled_features(counted(_batches(samples(model, half, truncation, seed))), network)
     got, floor = precision_recall(drawn, first), precision_recall(second, first)
     apart, lowest = frechet_distance(drawn, first), frechet_distance(second, first)
     return Quality(
@@ -105,17 +104,23 @@ def evaluate_reconstruction(
     """
     size = model.generator.resolution
     counted = _Count(len(faces), progress)
-    found = torch.cat([_codes(inverter, batch) for batch in counted(_batches(to_images(faces), resize=False))])
-    drawn = np.stack(draw(model, found))
-    images, wanted = to_images(drawn), _resized(to_images(faces), size)
-    apart = perceptual_distance(images, wanted, EfficientNetFeatures())
-    judge = IdentityJudge()
+    features, judge = EfficientNetFeatures(), IdentityJudge()
+    parts, measured = [], []
+    for batch in counted(torch.split(torch.from_numpy(faces), BATCH)):  # all at once would take tens of gigabytes
+        images = to_images(batch.numpy())
+        parts.append(np.stack(draw(model, inverter.invert(images).codes.detach())))
+        shown, wanted = to_images(parts[-1]), _resized(images, size)
+        with torch.no_grad():
+            apart = perceptual_distance(shown, wanted, features)
+        measured.append(torch.stack([psnr(shown, wanted), ssim(shown, wanted), apart]))
+    drawn = np.concatenate(parts)
+    peak, structure, far = (float(row.mean()) for row in torch.cat(measured, dim=1))
     pairs = zip(drawn, faces, strict=True)
     identity = np.array([distance(judge.embed(_large(a)), judge.embed(_large(b))) for a, b in pairs])
     rows = (
-        (f"PSNR at {size} px, dB, {len(faces)} held-out faces", f"{float(psnr(images, wanted).mean()):.2f}", "∞"),
-        ("SSIM", f"{float(ssim(images, wanted).mean()):.3f}", "1"),
-        ("perceptual distance", f"{float(apart.mean()):.3f}", "0"),
+        (f"PSNR at {size} px, dB, {len(faces)} held-out faces", f"{peak:.2f}", "∞"),
+        ("SSIM", f"{structure:.3f}", "1"),
+        ("perceptual distance", f"{far:.3f}", "0"),
         ("identity distance (dlib)", f"{identity.mean():.3f}", "0"),
         (f"same person (distance < {SAME_PERSON})", f"{(identity < SAME_PERSON).mean():.0%}", "100%"),
     )
@@ -147,13 +152,9 @@ def reconstruction_sheet(faces: Pixels, drawn: Pixels, *, columns: int = 8, rows
     return grid(table, None, None, cell=max(96, drawn.shape[1]))
 
 
-def _codes(inverter: Inverter, images: Tensor) -> Tensor:
-    return inverter.invert(images).codes.detach()
-
-
-def _batches(images: Tensor, *, resize: bool = True) -> Iterator[Tensor]:
-    for batch in torch.split(images, BATCH):
-        yield _resized(batch, FEATURE_SIZE) if resize else batch
+def _batches(faces: Pixels) -> Iterator[Tensor]:
+    for start in range(0, len(faces), BATCH):
+        yield _resized(to_images(faces[start : start + BATCH]), FEATURE_SIZE)
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
@@ -173,7 +174,7 @@ class _Count:
     def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
         self.done, self.total, self.progress = 0, total, progress
 
-    def __call__(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    def __call__(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         for batch in batches:
             yield batch
             self.done += len(batch)
