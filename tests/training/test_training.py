@@ -202,9 +202,16 @@ def test_a_mapping_that_cannot_hold_the_statistics_is_refused() -> None:
     narrow = Mapping(MappingConfig(z_dim=8, w_dim=8, c_dim=0, layers=2, dim=4, gain=1.0))
     with pytest.raises(TrainingError, match="hidden 4"):
         fit_mapping(narrow, torch.randn(100, 8))
-    wide = Mapping(MappingConfig(z_dim=8, w_dim=8, c_dim=0, layers=2, dim=8, gain=1.0))
-    with pytest.raises(TrainingError, match="too few"):
-        fit_mapping(wide, torch.randn(8, 8))
+
+
+def test_a_mapping_of_a_few_codes_draws_between_them() -> None:
+    mapping = Mapping(MappingConfig(z_dim=8, w_dim=8, c_dim=0, layers=2, dim=8, gain=1.0))
+    codes = torch.randn(2, 8)
+    fit_mapping(mapping, codes)
+    drawn = mapping(torch.randn(100, 8), None).detach() - codes.mean(dim=0)
+    assert torch.linalg.matrix_rank(drawn, rtol=1e-3) == 1
+    fit_mapping(mapping, codes[:1])
+    assert torch.allclose(mapping(torch.randn(4, 8), None), codes[:1].expand(4, -1), atol=1e-5)
 
 
 def test_batches_stay_in_range_and_repeat_with_the_seed() -> None:

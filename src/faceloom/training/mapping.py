@@ -30,10 +30,10 @@ def fit_mapping(mapping: Mapping, codes: Tensor) -> None:
 
     Args:
         mapping: without labels, of at least two layers, no narrower than w.
-        codes: (N, w_dim), N above w_dim.
+        codes: (N, w_dim); N several times w_dim, or samples vary in fewer ways than faces do.
 
     Raises:
-        TrainingError: if the mapping has another shape, or there are too few codes.
+        TrainingError: if the mapping has another shape.
     """
     config, width = mapping.config, codes.shape[1]
     if config.c_dim or config.layers < 2 or min(config.z_dim, config.dim) < width or config.w_dim != width:
@@ -41,9 +41,7 @@ def fit_mapping(mapping: Mapping, codes: Tensor) -> None:
             f"a mapping can be set to the statistics of codes of {width} dimensions if it has no labels, two layers or "
             f"more, and that width everywhere, not z {config.z_dim}, hidden {config.dim}, w {config.w_dim}"
         )
-    if len(codes) <= width:
-        raise TrainingError(f"{len(codes)} codes are too few to tell how {width} dimensions vary; give more")
-    mean, covariance = codes.double().mean(dim=0), torch.cov(codes.double().t())
+    mean, covariance = codes.double().mean(dim=0), torch.cov(codes.double().t(), correction=0)
     variances, axes = torch.linalg.eigh(covariance)
     spread = axes * variances.clamp(min=0.0).sqrt()
     *passing, first, last = (layer for layer in mapping.layers if isinstance(layer, Linear))
