@@ -17,7 +17,7 @@ from torch import Tensor
 from faceloom.editor import draw
 from faceloom.encoders.features import EfficientNetFeatures
 from faceloom.errors import UsageError
-from faceloom.imaging.convert import to_images, to_pixels
+from faceloom.imaging.convert import resized, to_images, to_pixels
 from faceloom.imaging.sheets import grid
 from faceloom.inversion.protocol import Inverter
 from faceloom.metrics.coverage import precision_recall
@@ -72,10 +72,12 @@ def evaluate_samples(
     half = len(real) // 2
     counted = _Count(3 * half, progress)
     network = EfficientNetFeatures((), pooled=True)
-    first, second = (
-        pooled_features(counted(_batches(real[chosen])), network) for chosen in (order[:half], order[half : 2 * half])
-    )
-    drawn = pooled_features(counted(_batches(samples(model, half, truncation, seed))), network)
+
+    def seen(faces: Pixels) -> Tensor:
+        return pooled_features((resized(images, FEATURE_SIZE) for images in counted(_batches(faces))), network)
+
+    first, second = (seen(real[chosen]) for chosen in (order[:half], order[half : 2 * half]))
+    drawn = seen(samples(model, half, truncation, seed))
     got, floor = precision_recall(drawn, first), precision_recall(second, first)
     apart, lowest = frechet_distance(drawn, first), frechet_distance(second, first)
     return Quality(
@@ -106,10 +108,9 @@ def evaluate_reconstruction(
     counted = _Count(len(faces), progress)
     features, judge = EfficientNetFeatures(), IdentityJudge()
     parts, measured = [], []
-    for batch in counted(torch.split(torch.from_numpy(faces), BATCH)):  # all at once would take tens of gigabytes
-        images = to_images(batch.numpy())
+    for images in counted(_batches(faces)):  # all at once would take tens of gigabytes
         parts.append(np.stack(draw(model, inverter.invert(images).codes.detach())))
-        shown, wanted = to_images(parts[-1]), _resized(images, size)
+        shown, wanted = to_images(parts[-1]), resized(images, size)
         with torch.no_grad():
             apart = perceptual_distance(shown, wanted, features)
         measured.append(torch.stack([psnr(shown, wanted), ssim(shown, wanted), apart]))
@@ -154,18 +155,12 @@ def reconstruction_sheet(faces: Pixels, drawn: Pixels, *, columns: int = 8, rows
 
 def _batches(faces: Pixels) -> Iterator[Tensor]:
     for start in range(0, len(faces), BATCH):
-        yield _resized(to_images(faces[start : start + BATCH]), FEATURE_SIZE)
-
-
-def _resized(images: Tensor, size: int) -> Tensor:
-    if images.shape[-1] == size:
-        return images
-    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        yield to_images(faces[start : start + BATCH])
 
 
 def _large(face: Pixels) -> Pixels:
     """A face large enough for the identity network's own chip of 150 px."""
-    return face if face.shape[0] >= 256 else to_pixels(_resized(to_images(face[None]), 256))[0]
+    return face if face.shape[0] >= 256 else to_pixels(resized(to_images(face[None]), 256))[0]
 
 
 class _Count:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from faceloom.errors import UsageError
 from faceloom.inversion.dial import DEFAULT_FIDELITY
 from faceloom.inversion.encoder import EncoderInverter
@@ -55,12 +57,18 @@ def _dial(fidelity: float, share: str) -> Contender:
     return Contender(f"dial-{fidelity:g}", words, lambda m: m.inverter_at(fidelity), share)
 
 
+def _hybrid(model: Model) -> HybridInverter:
+    return HybridInverter(model.generator, model.require_encoder(), model.spread)
+
+
+def _low_rank(model: Model, moves: Tensor | None) -> LowRankTuner:
+    return LowRankTuner(model.generator, _hybrid(model), steps=150, moves=moves)
+
+
 CONTENDERS = (
     Contender("encoder", "encoder alone", lambda m: EncoderInverter(m.require_encoder())),
     Contender("refined", "encoder, asked 5 times", lambda m: RefinedEncoderInverter(m.generator, m.require_encoder())),
-    Contender(
-        "hybrid", "encoder, 60 steps in W+", lambda m: HybridInverter(m.generator, m.require_encoder(), m.spread), HALF
-    ),
+    Contender("hybrid", "encoder, 60 steps in W+", _hybrid, HALF),
     Contender("w", "W and noise maps, 300 steps", lambda m: Projector(m.generator, steps=300), FEW),
     Contender("w+", "W+, 400 steps", lambda m: WPlusInverter(m.generator, steps=400, rate=0.03), FEW),
     Contender(
@@ -76,23 +84,8 @@ CONTENDERS = (
         lambda m: PivotalTuner(m.generator, Projector(m.generator, steps=300, noise=False)),
         FEW,
     ),
-    Contender(
-        "low-rank",
-        "hybrid, then low-rank tuning, 150",
-        lambda m: LowRankTuner(m.generator, HybridInverter(m.generator, m.require_encoder(), m.spread), steps=150),
-        FEW,
-    ),
-    Contender(
-        "low-rank-edits",
-        "the same, local along the edits",
-        lambda m: LowRankTuner(
-            m.generator,
-            HybridInverter(m.generator, m.require_encoder(), m.spread),
-            steps=150,
-            moves=m.directions.moves(),
-        ),
-        FEW,
-    ),
+    Contender("low-rank", "hybrid, then low-rank tuning, 150", lambda m: _low_rank(m, None), FEW),
+    Contender("low-rank-edits", "the same, local along the edits", lambda m: _low_rank(m, m.directions.moves()), FEW),
     *(_dial(fidelity, FULL if fidelity <= DEFAULT_FIDELITY else HALF) for fidelity in SETTINGS),
 )
 

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from faceloom.comparison.memory import peak_memory, reset_peak
 from faceloom.comparison.trials import Panel, choose_trials, draw_edits
 from faceloom.encoders.features import EfficientNetFeatures
-from faceloom.imaging.convert import to_images, to_pixels
+from faceloom.imaging.convert import resized, to_images, to_pixels
 from faceloom.inversion.protocol import Inverter, fitted
 from faceloom.inversion.wspace import measure_w
 from faceloom.metrics.editability import latent_editing_consistency, row_deviation
@@ -153,7 +152,7 @@ class Bench:
             photo=photo,
             method=method,
             psnr=float(psnr(drawn, target)),
-            ms_ssim=float(ms_ssim(_viewed(drawn), _viewed(target))),
+            ms_ssim=float(ms_ssim(resized(drawn, VIEW), resized(target, VIEW))),
             perceptual=apart,
             identity=distance(known, seen),
             effects=effects,
@@ -178,16 +177,10 @@ def _embedder(judge: IdentityJudge, crop: Crop) -> Any:
     face = Face((0.0, 0.0, float(VIEW), float(VIEW)), points[:, :2], crop.face.score)
 
     def embed(image: Tensor) -> NDArray[np.float64]:
-        pixels: Pixels = to_pixels(_viewed(image))[0]
+        pixels: Pixels = to_pixels(resized(image, VIEW))[0]
         return judge.embed(pixels, face)
 
     return embed
-
-
-def _viewed(images: Tensor) -> Tensor:
-    if images.shape[-1] == VIEW:
-        return images
-    return functional.interpolate(images, (VIEW, VIEW), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _packed(row: Tensor) -> str:

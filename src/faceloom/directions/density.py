@@ -18,6 +18,15 @@ FARTHEST = 3.0
 STEP = 0.25
 
 
+def shrunk_covariance(codes: Tensor) -> Tensor:
+    """The covariance (D, D) in float64 of codes (N, D), drawn a little towards its mean variance: it has an inverse."""
+    values = codes.double()
+    centred = values - values.mean(dim=0)
+    covariance = centred.T @ centred / max(1, len(values) - 1)
+    average = covariance.diagonal().mean().clamp_min(1e-12)
+    return (1.0 - SHRINKAGE) * covariance + SHRINKAGE * average * torch.eye(len(covariance), dtype=torch.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Spread:
     """Where the codes of known faces lie.
@@ -35,13 +44,7 @@ class Spread:
     @classmethod
     def of(cls, codes: Tensor) -> Spread:
         """The spread of codes (N, w_dim)."""
-        values = codes.double()
-        centred = values - values.mean(dim=0)
-        covariance = centred.T @ centred / max(1, len(values) - 1)
-        size = covariance.shape[0]
-        average = covariance.diagonal().mean().clamp_min(1e-12)
-        shrunk = (1.0 - SHRINKAGE) * covariance + SHRINKAGE * average * torch.eye(size, dtype=torch.float64)
-        spread = cls(values.mean(dim=0), torch.linalg.inv(shrunk), 0.0)
+        spread = cls(codes.double().mean(dim=0), torch.linalg.inv(shrunk_covariance(codes)), 0.0)
         return cls(spread.mean, spread.precision, float(spread.distance(codes).quantile(QUANTILE)))
 
     def distance(self, codes: Tensor) -> Tensor:

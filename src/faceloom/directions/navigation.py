@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from faceloom.directions.density import SHRINKAGE
+from faceloom.directions.density import shrunk_covariance
 from faceloom.directions.reading import PictureReader
 from faceloom.errors import DirectionError
 from faceloom.generators.protocol import Generator
@@ -82,12 +82,7 @@ class Leg:
             read.append(reader.read(images))
             if describe is not None:
                 persons.append(describe(images))
-        rows = codes.mean(dim=1).double()
-        centred = rows - rows.mean(dim=0)
-        covariance = centred.T @ centred / (len(rows) - 1)
-        ridge = SHRINKAGE * covariance.diagonal().mean()
-        covariance = (1.0 - SHRINKAGE) * covariance + ridge * torch.eye(len(covariance), dtype=torch.float64)
-        root = torch.linalg.cholesky(covariance).float()
+        root = torch.linalg.cholesky(shrunk_covariance(codes.double().mean(dim=1))).float()
         return cls(codes, torch.cat(read), torch.cat(persons) if persons else None, root)
 
 

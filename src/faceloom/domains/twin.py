@@ -23,7 +23,7 @@ from torch import Tensor
 from faceloom.checkpoints import native
 from faceloom.domains.illustrators import ILLUSTRATORS
 from faceloom.errors import CheckpointError, UsageError
-from faceloom.generators.protocol import Generator
+from faceloom.generators.protocol import Generator, forget_fingerprint
 from faceloom.generators.stylegan2 import StyleGAN2
 
 Part = Literal["all", "texture", "geometry"]
@@ -108,7 +108,7 @@ class Twin:
         if not 0.0 <= degree <= 1.0 or width < 0.0 or part not in get_args(Part):
             raise UsageError(f"a degree is from 0 to 1, a width from 0, a part one of {', '.join(get_args(Part))}")
         mixed = copy.deepcopy(base)
-        mixed.__dict__.pop("fingerprint", None)  # remembered, and no longer true
+        forget_fingerprint(mixed)
         own = mixed.state_dict()
         with torch.no_grad():
             for name, tensor in self.tensors.items():

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceloom.errors import CheckpointError, UsageError
+from faceloom.imaging.convert import resized
 
 _MAX_WIDTH = 1 << 14
 _MAX_UNITS = 256
@@ -267,11 +268,3 @@ class RefiningEncoder(nn.Module):
             # The first guess, the mean face, is the same for all images.
             ws = ws + self.encoder.codes(torch.cat([images, seen.expand(images.shape[0], -1, -1, -1)], dim=1))
         return ws
-
-
-def resized(images: Tensor, resolution: int) -> Tensor:
-    """Images (N, C, H, W) brought to a square of `resolution` pixels."""
-    size = (resolution, resolution)
-    if tuple(images.shape[2:]) == size:
-        return images
-    return functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from faceloom.errors import CheckpointError
+from faceloom.imaging.convert import resized
 
 _MAX_RESOLUTION = 4096
 _MAX_WIDTH = 16384
@@ -105,10 +106,7 @@ class ResidualEncoder(nn.Module):
 
     def split(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (N, 3, H, W) to one w (N, w_dim) and offsets from it (N, num_ws, w_dim)."""
-        size = (self.resolution, self.resolution)
-        if tuple(images.shape[2:]) != size:
-            images = functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-        x = self.blocks(functional.leaky_relu(self.stem(images), 0.2))
+        x = self.blocks(functional.leaky_relu(self.stem(resized(images, self.resolution)), 0.2))
         x = functional.leaky_relu(self.features(x.flatten(1)), 0.2)
         offsets = self.offsets(x).reshape(-1, self.config.num_ws, self.config.w_dim)
         return self.w_mean + self.base(x), offsets

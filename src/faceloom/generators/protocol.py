@@ -59,6 +59,11 @@ class Generator(Protocol):
         ...
 
 
+def forget_fingerprint(generator: nn.Module) -> None:
+    """Let a generator work its fingerprint out anew: its weights are, or will be, others."""
+    generator.__dict__.pop("fingerprint", None)
+
+
 def fingerprint_of(module: nn.Module) -> str:
     """Sixteen hexadecimal digits over names, shapes and values of a module's parameters and persistent buffers."""
     digest = hashlib.sha256()

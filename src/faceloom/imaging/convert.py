@@ -1,4 +1,4 @@
-"""Between pixels (uint8, height × width × RGB) and images (float tensors, RGB × height × width, in [-1, 1])."""
+"""Between pixels (uint8, height × width × RGB) and images (float tensors, RGB × height × width, in [-1, 1]); sizes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 
 def to_images(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
@@ -46,3 +47,18 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     levels = ((images.detach().to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     pixels: NDArray[np.uint8] = levels.movedim(-3, -1).contiguous().cpu().numpy()
     return pixels
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Bring images to a square, without aliasing; differentiable.
+
+    Args:
+        images: (N, C, H, W), in any range.
+        side: of the result, in pixels.
+
+    Returns:
+        (N, C, side, side); `images` themselves where they have that size.
+    """
+    if tuple(images.shape[2:]) == (side, side):
+        return images
+    return functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from faceloom.encoders.features import EfficientNetFeatures, squared_distances, unit_features
+from faceloom.imaging.convert import resized
 
 Comparison = Callable[[Tensor], Tensor]
 """Images (N, 3, S, S) to their distances from the originals that it was made for, (N,); differentiable."""
@@ -128,10 +128,7 @@ class PerceptualDistance(nn.Module):
         return lambda fake: self.distance_to(targets, fake)
 
     def _resize(self, images: Tensor) -> Tensor:
-        side = min(self.size, 2 * images.shape[-1])
-        if images.shape[-1] == side:
-            return images
-        return functional.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        return resized(images, min(self.size, 2 * images.shape[-1]))
 
 
 @cache

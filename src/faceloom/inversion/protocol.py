@@ -8,10 +8,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from faceloom.errors import CheckpointError
 from faceloom.generators.protocol import Generator
+from faceloom.imaging.convert import resized
 from faceloom.inversion.tuning import Tuning, tuned
 
 
@@ -123,7 +123,4 @@ class Inverter(Protocol):
 
 def fitted(images: Tensor, generator: Generator) -> Tensor:
     """Images (N, 3, H, W) brought to the generator's size."""
-    size = (generator.resolution, generator.resolution)
-    if tuple(images.shape[2:]) == size:
-        return images
-    return functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+    return resized(images, generator.resolution)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from torch import Tensor, nn
 
 from faceloom.errors import CheckpointError, UsageError
-from faceloom.generators.protocol import Generator
+from faceloom.generators.protocol import Generator, forget_fingerprint
 
 _GeneratorT = TypeVar("_GeneratorT", bound=Generator)
 LEFT, RIGHT = ".left", ".right"
@@ -102,7 +102,7 @@ def sharing_copy(generator: Generator) -> nn.Module:
     for buffer in generator.buffers():
         memo[id(buffer)] = buffer.detach()
     module = copy.deepcopy(generator, memo)
-    module.__dict__.pop("fingerprint", None)  # its weights will be others
+    forget_fingerprint(module)
     return module
 
 

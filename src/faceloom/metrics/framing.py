@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from faceloom.faces.landmarks import face_axis
+from faceloom.imaging.convert import resized
 from faceloom.types import Face, Pixels
 
 ALIGNED_CENTRE = (0.5, 0.655)
@@ -84,4 +85,4 @@ class Framing:
         outside = max(0, -left, -top, right - side, bottom - side)
         images = functional.pad(images, (outside,) * 4, mode="replicate") if outside else images
         square = images[..., outside + top : outside + bottom, outside + left : outside + right]
-        return functional.interpolate(square, (self.size, self.size), mode="bilinear", antialias=True)
+        return resized(square, self.size)

@@ -26,7 +26,7 @@ Mark = Literal["credentials", "metadata", "none"]
 TRANSPARENT = (".png", ".webp")
 
 
-def mark_in_use() -> Mark:
+def mark_in_use() -> Literal["credentials", "metadata"]:
     """How files are marked by this installation."""
     return "credentials" if can_sign() else "metadata"
 
@@ -60,7 +60,10 @@ def save_picture(
     note, xmp = (None, None) if claim is None else (claim.note, claim.xmp())
     encoded = io.BytesIO()
     write_image(image, encoded, form, icc_profile=profile, quality=quality, note=note, xmp=xmp)
-    content, mark = _marked(encoded, path, claim)
+    mark: Mark = "none" if claim is None else mark_in_use()
+    content: bytes | memoryview = encoded.getbuffer()
+    if claim is not None and mark == "credentials":
+        content = sign(encoded, MIMES[path.suffix.lower()], claim)
     with replacing(path) as file:
         file.write(content)
     return mark
@@ -73,22 +76,12 @@ def save_film(frames: Iterable[Pixels], path: Path, claim: Claim | None, *, rate
     note, xmp = (None, None) if claim is None else (claim.note, claim.xmp())
     try:
         save_video(frames, draft, rate=rate, note=note, xmp=xmp)
-        if claim is None or not can_sign():
+        mark: Mark = "none" if claim is None else mark_in_use()
+        if claim is None or mark != "credentials":
             os.replace(draft, path)
-            return "none" if claim is None else "metadata"
-        with draft.open("rb") as content:
-            signed, mark = _marked(content, path, claim)
-        with replacing(path) as file:
-            file.write(signed)
+            return mark
+        with draft.open("rb") as content, replacing(path) as file:
+            file.write(sign(content, MIMES[path.suffix.lower()], claim))
         return mark
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _marked(
-    content: io.BytesIO | io.BufferedReader, path: Path, claim: Claim | None
-) -> tuple[bytes | memoryview, Mark]:
-    if claim is None or not can_sign():
-        content.seek(0)
-        return content.read(), "none" if claim is None else "metadata"
-    return sign(content, MIMES[path.suffix.lower()], claim), "credentials"

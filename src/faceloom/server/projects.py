@@ -11,7 +11,7 @@ from faceloom.errors import FaceError
 from faceloom.imaging.convert import to_pixels
 from faceloom.inversion.dial import default_fidelity
 from faceloom.inversion.protocol import Step
-from faceloom.model import load_model
+from faceloom.model import Model, load_model
 from faceloom.server.encoding import shrunk, to_jpeg
 from faceloom.server.engine import Engine, Priority
 from faceloom.server.live import Hub, pack
@@ -50,16 +50,14 @@ class Projects:
         if faces != "all" and faces[-1] > len(photo.faces):
             raise FaceError(f"there is no face {faces[-1]} in {photo.name}; choose from 1 to {len(photo.faces)}")
         name = wanted.name or Path(photo.name).stem or photo.name
-        fidelity = self._default_fidelity() if wanted.fidelity is None else wanted.fidelity
+        fidelity = default_fidelity(self.loaded_model().generator) if wanted.fidelity is None else wanted.fidelity
         project = self.store.add_project(photo.id, faces, fidelity, name, self.model)
         self._begin(project.id)
         return project
 
-    def _default_fidelity(self) -> float:
-        def look() -> float:
-            return default_fidelity(load_model(self.model).generator)
-
-        return self.engine.submit(look, Priority.PREVIEW).result()
+    def loaded_model(self) -> Model:
+        """The model for new projects; may be called from any thread but the engine's."""
+        return self.engine.submit(lambda: load_model(self.model), Priority.PREVIEW).result()
 
     def invert_again(self, project: str, fidelity: float) -> Project:
         """Invert anew; raises Refusal 404, or 409 if that is being done."""

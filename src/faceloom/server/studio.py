@@ -16,7 +16,7 @@ from faceloom.errors import UsageError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.photos import MAX_PIXELS
 from faceloom.model import DEFAULT, Model, load_model
-from faceloom.provenance.credentials import can_sign
+from faceloom.provenance.saving import mark_in_use
 from faceloom.server.catalog import describe_directions, list_presets, list_twins
 from faceloom.server.engine import Engine, Priority
 from faceloom.server.exports import Exports
@@ -135,12 +135,12 @@ class Studio:
                 mp4=find_spec("av") is not None,
                 sticker=True,
             ),
-            provenance="credentials" if can_sign() else "metadata",
+            provenance=mark_in_use(),
         )
 
     def model(self) -> Model:
         """The model for new projects; may be called from any thread but the engine's."""
-        return self.engine.submit(lambda: load_model(self.projects.model), Priority.PREVIEW).result()
+        return self.projects.loaded_model()
 
     def _first_model(self) -> str:
         chosen = self.settings.model or self.store.choice("model") or DEFAULT

@@ -131,6 +131,12 @@ def collection_indicators(faces: FaceSet) -> dict[str, Float]:
     }
 
 
+def labels_seen(faces: FaceSet, values: Mapping[str, Float]) -> dict[str, Float]:
+    """The labels, columns (N,) over `faces`, of the faces not held out, and the indicators of their collections."""
+    known = {name: column[~faces.held_out] for name, column in values.items()}
+    return known | collection_indicators(faces.subset(~faces.held_out))
+
+
 def _read_one(entry: dict[str, Any]) -> Attribute:
     low, high = entry.pop("range", (-2.0, 2.0))
     free = tuple(str(name) for name in entry.pop("free", ()))

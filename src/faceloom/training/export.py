@@ -31,7 +31,7 @@ from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images
 from faceloom.metrics.judges import Judge, load_judges
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
-from faceloom.training.attributes import Attribute, collection_indicators
+from faceloom.training.attributes import Attribute, labels_seen
 from faceloom.training.images import FaceSet
 from faceloom.training.mapping import fit_mapping
 from faceloom.training.trainer import Trainer
@@ -126,8 +126,7 @@ def refit_directions(
     generator = native.load_generator(folder / GENERATOR_FILE)
     encoder, _ = native.load_encoder(folder / ENCODER_FILE)
     seen = faces.subset(~faces.held_out)
-    known = {name: column[~faces.held_out] for name, column in values.items()}
-    known |= collection_indicators(seen)
+    known = labels_seen(faces, values)
     directions = find_directions(
         generator, encoder, encode_faces(encoder, seen), known, attributes, say, project=project
     )

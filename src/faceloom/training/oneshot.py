@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from faceloom.domains.palette import Palette
 from faceloom.domains.twin import Twin, check_name, twin_of
@@ -24,7 +23,7 @@ from faceloom.errors import PhotoError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
 from faceloom.generators.stylegan2 import StyleGAN2
-from faceloom.imaging.convert import to_images, to_pixels
+from faceloom.imaging.convert import resized, to_images, to_pixels
 from faceloom.imaging.photos import open_photo
 from faceloom.inversion.losses import face_weight, pixel_distance
 from faceloom.model import Model
@@ -157,10 +156,7 @@ class _Looks:
         self.network = EfficientNetFeatures((1, 2, 3, 4))
 
     def all(self, images: Tensor) -> list[Tensor]:
-        size = (_FEATURE_SIDE, _FEATURE_SIDE)
-        if tuple(images.shape[2:]) != size:
-            images = functional.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
-        maps: list[Tensor] = self.network(images)
+        maps: list[Tensor] = self.network(resized(images, _FEATURE_SIDE))
         return maps
 
     def apart(self, maps: list[Tensor], wanted: list[Tensor]) -> Tensor:

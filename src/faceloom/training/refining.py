@@ -19,7 +19,7 @@ from faceloom.errors import DirectionError, MissingExtraError, UsageError
 from faceloom.imaging.convert import to_images
 from faceloom.metrics.judges import FaceRes, Judge
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
-from faceloom.training.attributes import Attribute, collection_indicators
+from faceloom.training.attributes import Attribute, labels_seen
 from faceloom.training.export import Bench, Values, installed_judges
 from faceloom.training.images import FaceSet
 
@@ -98,8 +98,7 @@ def _seen(encoder: ResidualEncoder, faces: FaceSet, values: Mapping[str, Values]
     """Codes (N, num_ws, w_dim) of the faces not held out, and their labels."""
     seen = faces.subset(~faces.held_out)
     parts = [encoder(to_images(seen.pixels[at : at + _BATCH])) for at in range(0, len(seen), _BATCH)]
-    labels = {name: column[~faces.held_out] for name, column in values.items()} | collection_indicators(seen)
-    return torch.cat(parts), labels
+    return torch.cat(parts), labels_seen(faces, values)
 
 
 def _split(labels: Mapping[str, Values]) -> tuple[Tensor, Tensor]:

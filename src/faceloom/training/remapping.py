@@ -8,6 +8,7 @@ from pathlib import Path
 from faceloom.checkpoints import native
 from faceloom.directions.direction import DirectionSet
 from faceloom.domains.twin import SUFFIX, Twin
+from faceloom.generators.protocol import forget_fingerprint
 from faceloom.inversion.likeness import FILE as LIKENESS_FILE
 from faceloom.inversion.likeness import Calibration
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, TWINS_FOLDER
@@ -39,7 +40,7 @@ def refit_mapping(folder: Path, faces: FaceSet) -> str:
     generator.w_mean.copy_(codes.mean(dim=0))
     fit_mapping(generator.mapping, codes)
     round_to_half(generator)
-    generator.__dict__.pop("fingerprint", None)  # its weights are others now
+    forget_fingerprint(generator)
     mark = generator.fingerprint
     native.save_generator(folder / GENERATOR_FILE, generator, about.info, half=True)
     native.save_encoder(folder / ENCODER_FILE, encoder, {**described, "generator": mark}, half=True)

@@ -25,6 +25,7 @@ from faceloom.domains.twin import Twin, resolution_of, twin_of
 from faceloom.errors import TrainingError, UsageError
 from faceloom.faces.landmarks import stance_of
 from faceloom.faces.networks import predict_landmarks
+from faceloom.generators.protocol import forget_fingerprint
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images, to_pixels
 from faceloom.inversion.losses import PerceptualDistance, pixel_distance
@@ -112,7 +113,7 @@ def trainable(base: StyleGAN2, first: int) -> tuple[StyleGAN2, list[Tensor]]:
     They are the layers from `first` pixels on, and what turns the features of the coarser ones into colours.
     """
     tuned = copy.deepcopy(base)
-    tuned.__dict__.pop("fingerprint", None)  # its weights will be others
+    forget_fingerprint(tuned)
     chosen = [
         parameter for name, parameter in tuned.named_parameters() if resolution_of(name) >= first or ".to_rgb." in name
     ]
