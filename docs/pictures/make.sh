@@ -18,7 +18,7 @@ python - "$folder" <<'PYTHON'
 import sys
 from pathlib import Path
 
-from faceloom import Photo, open_photo, save_photo
+from faceloom import Claim, Photo, open_photo, save_picture
 from faceloom.imaging.sheets import grid, strip
 
 folder = Path(sys.argv[1])
@@ -27,11 +27,11 @@ names = {"photo": Path("examples/portrait.jpg")} | {
     for caption, name in {"older": "age", "smiling": "smile", "fair hair": "fair"}.items()
 }
 sheet = strip([open_photo(path).pixels for path in names.values()], list(names), cell=320)
-save_photo(Photo(sheet), "docs/pictures/edits.jpg")
+save_picture(Photo(sheet), "docs/pictures/edits.jpg", Claim())
 twins = ["toon", "comic", "sketch"]
 rows = [
     [open_photo(f"examples/{name}.jpg").pixels, *(open_photo(folder / f"{name}-{twin}.png").pixels for twin in twins)]
     for name in ("portrait", "beard")
 ]
-save_photo(Photo(grid(rows, None, ["photo", *twins], cell=320)), "docs/pictures/cartoon.jpg")
+save_picture(Photo(grid(rows, None, ["photo", *twins], cell=320)), "docs/pictures/cartoon.jpg", Claim())
 PYTHON

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from faceloom.editor import Editor as Editor
     from faceloom.errors import FaceloomError as FaceloomError
     from faceloom.imaging.photos import open_photo as open_photo
-    from faceloom.imaging.photos import save_photo as save_photo
+    from faceloom.provenance.claims import Claim as Claim
+    from faceloom.provenance.saving import save_picture as save_picture
     from faceloom.recipe import Edit as Edit
     from faceloom.recipe import Recipe as Recipe
     from faceloom.types import Crop as Crop
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Claim": "faceloom.provenance.claims",
     "Crop": "faceloom.types",
     "Edit": "faceloom.recipe",
     "Editor": "faceloom.editor",
@@ -41,7 +43,7 @@ _HOMES = {
     "load_encoder": "faceloom.checkpoints.loading",
     "load_generator": "faceloom.checkpoints.loading",
     "open_photo": "faceloom.imaging.photos",
-    "save_photo": "faceloom.imaging.photos",
+    "save_picture": "faceloom.provenance.saving",
 }
 """Where each public name lives. The block above says the same to type checkers."""
 

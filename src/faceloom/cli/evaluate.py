@@ -19,8 +19,9 @@ from faceloom.evaluation import (
     sample_sheet,
 )
 from faceloom.files import replacing
-from faceloom.imaging.photos import save_photo
 from faceloom.model import DEFAULT, load_model
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import save_picture
 from faceloom.settings import keep_memory
 from faceloom.training.images import FaceSet, load_faces
 from faceloom.types import Photo
@@ -71,9 +72,11 @@ def evaluate(
     with replacing(out / "evaluation.md") as file:
         file.write(f"{table}\n".encode())
     for truncation in (0.7, 1.0):
-        save_photo(Photo(sample_sheet(loaded, truncation, seed=seed)), out / f"samples-{truncation}.png")
+        sheet = Photo(sample_sheet(loaded, truncation, seed=seed))
+        save_picture(sheet, out / f"samples-{truncation}.png", Claim(generated=True))
     order = np.random.default_rng(seed).permutation(len(known))
-    save_photo(Photo(reconstruction_sheet(known.pixels[order], drawn[order])), out / "reconstructions.png")
+    sheet = Photo(reconstruction_sheet(known.pixels[order], drawn[order]))
+    save_picture(sheet, out / "reconstructions.png", Claim())
     click.echo(table)
     click.echo(f"{out}: evaluation.md, samples-0.7.png, samples-1.0.png, reconstructions.png")
 

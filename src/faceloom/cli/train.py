@@ -14,7 +14,8 @@ from faceloom.cli.progress import bar
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError, UsageError
 from faceloom.generators.stylegan2 import StyleGAN2
-from faceloom.imaging.photos import save_photo
+from faceloom.provenance.claims import Claim
+from faceloom.provenance.saving import save_picture
 from faceloom.settings import choose_device, keep_memory
 from faceloom.training import packing, portable, processes
 from faceloom.training.arithmetic import Arithmetic
@@ -283,11 +284,11 @@ def _show(trainer: Trainer, faces: FaceSet, out: Path, notes: dict[str, Any] | N
     """Draw the sheets, write the portable state, and say how near reconstructions come."""
     pictures = {}
     sheet, line = reconstruction_sheet(trainer, faces)
-    save_photo(Photo(sheet), out / "sheet.png")
+    save_picture(Photo(sheet), out / "sheet.png", Claim())
     pictures["sheet.jpg"] = jpeg(sheet)
     if trainer.config.adversarial:
         random = sample_sheet(trainer)
-        save_photo(Photo(random), out / "samples.png")
+        save_picture(Photo(random), out / "samples.png", Claim(generated=True))
         pictures["samples.jpg"] = jpeg(random)
     _log(out, line)
     log = (out / LOG_FILE).read_text(encoding="utf-8").splitlines()[-_LOG_LINES:]
