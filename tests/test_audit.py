@@ -48,7 +48,7 @@ def test_photos_are_measured_once(model: Model, tmp_path: Path) -> None:
         file.write('{"key": "half')
     again = audit(model, photos, notes, panel=panel, minutes=0.0)
     assert np.array_equal(again.changes, result.changes)
-    text = report_text(result, model, "encoder")
+    text = report_text(result, model)
     assert "| age | own probe | 100% | 100% |" in text
     assert "As offered" in text
     assert matrix_of(result, model).shape[2] == 3
@@ -59,7 +59,7 @@ def test_photos_are_measured_once(model: Model, tmp_path: Path) -> None:
 
 def test_a_crop_is_edited_as_in_the_photo(model: Model, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "portrait.jpg", tmp_path / "a.jpg")
-    editor = Editor.open(tmp_path / "a.jpg", model=model, inverter="encoder")
+    editor = Editor.open(tmp_path / "a.jpg", model=model, fidelity=0.0)
     crop = on_crop(editor)
     assert crop.photo.size == (crop.faces[0].crop.size,) * 2
     landmarks = crop.faces[0].crop.face.landmarks

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from faceloom.directions.direction import Direction
-from faceloom.editor import Editor, InverterName
+from faceloom.editor import Editor
 from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
 from faceloom.imaging.convert import to_images
 from faceloom.imaging.photos import open_photo
+from faceloom.inversion.dial import default_fidelity
 from faceloom.metrics.identity import SAME_PERSON, IdentityJudge, distance
 from faceloom.metrics.judges import Judge, load_judges
 from faceloom.model import Model
@@ -115,7 +116,7 @@ def audit(
     *,
     panel: Panel | None = None,
     directions: Iterable[Direction] | None = None,
-    inverter: InverterName = "encoder",
+    fidelity: float | None = None,
     minutes: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
@@ -127,7 +128,7 @@ def audit(
         notes: file of notes, which is read first and grows by a line for each photo.
         panel: who looks; all that is installed where None.
         directions: the model's where None.
-        inverter: how to find the style codes.
+        fidelity: place on the dial at which the faces are inverted; the dial's default where None.
         minutes: stop after this many, whole photos only.
         progress: called with the number of photos done, and of all.
 
@@ -136,13 +137,14 @@ def audit(
     """
     chosen = list(model.directions if directions is None else directions)
     panel = panel or Panel(model)
-    key = _key(model, panel, inverter)
+    place = default_fidelity(model.generator) if fidelity is None else fidelity
+    key = _key(model, panel, place)
     known = _read_notes(notes, key)
     started = time.monotonic()
     for number, path in enumerate(photos, start=1):
         missing = _missing(known.get(path.name, {}), chosen)
         if missing and (minutes is None or time.monotonic() - started < 60.0 * minutes):
-            note = _one_photo(model, path, missing, panel, inverter)
+            note = _one_photo(model, path, missing, panel, place)
             known[path.name] = None if note is None else {**(known.get(path.name) or {}), **note}
             _append(notes, {"key": key, "photo": path.name, "note": note})
         if progress is not None:
@@ -154,11 +156,11 @@ def audit(
 
 
 def _one_photo(
-    model: Model, path: Path, directions: Sequence[Direction], panel: Panel, inverter: InverterName
+    model: Model, path: Path, directions: Sequence[Direction], panel: Panel, fidelity: float
 ) -> dict[str, dict[str, float]] | None:
     """By `_mark` (and "" before), scores, with the distance of identities under "identity"; None without a face."""
     try:
-        editor = on_crop(Editor.open(open_photo(path), model=model, inverter=inverter))
+        editor = on_crop(Editor.open(open_photo(path), model=model, fidelity=fidelity))
     except (FaceError, PhotoError):
         return None
     face = editor.faces[0].crop.face
@@ -211,9 +213,9 @@ def _told(name: str) -> bool:
     return not name.startswith("collection ")
 
 
-def _key(model: Model, panel: Panel, inverter: str) -> str:
+def _key(model: Model, panel: Panel, fidelity: float) -> str:
     """Of everything but the directions that a measurement depends on."""
-    digest = hashlib.sha256(f"{model.generator.fingerprint} {inverter} {[one.name for one in panel.judges]}".encode())
+    digest = hashlib.sha256(f"{model.generator.fingerprint} {fidelity:g} {[one.name for one in panel.judges]}".encode())
     for probe in model.directions.probes.values():
         digest.update(f"{probe.name} {probe.offset}".encode() + probe.weights.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -160,7 +160,7 @@ def remove_one(name: str, model: str | None) -> None:
 @click.option("--picture", type=FILE, help="Draw the matrix.")
 @click.option("--minutes", type=click.FloatRange(0), help="Stop after this long; the next call goes on.")
 @click.option("--only", multiple=True, metavar="NAME", help="Measure this direction; repeat for more. All if left out.")
-@click.option("--inversion", type=click.Choice(["encoder", "hybrid"]), default="encoder", show_default=True)
+@click.option("--fidelity", type=click.FloatRange(0, 1), help="Place on the dial; its default where left out.")
 @model_option
 def report(
     photos: Path,
@@ -169,7 +169,7 @@ def report(
     picture: Path | None,
     minutes: float | None,
     only: tuple[str, ...],
-    inversion: str,
+    fidelity: float | None,
     model: str | None,
 ) -> None:
     """Measure what each direction does to each attribute and to identity, at -2 and +2 on photos."""
@@ -187,9 +187,9 @@ def report(
     with bar("Measuring") as update:
         result = audit(
             loaded, chosen, notes,
-            directions=measured, minutes=minutes, inverter=inversion, progress=update,  # type: ignore[arg-type]  # click has checked it
+            directions=measured, minutes=minutes, fidelity=fidelity, progress=update,
         )  # fmt: skip
-    text = report_text(result, loaded, inversion)
+    text = report_text(result, loaded, fidelity)
     click.echo(text)
     if out is not None:
         with replacing(out) as file:

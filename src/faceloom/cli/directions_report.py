@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from faceloom.audit import AMOUNTS, JUDGED, Audit
 from faceloom.imaging.matrices import matrix_picture
+from faceloom.inversion.dial import default_fidelity
 from faceloom.model import Model
 from faceloom.types import Pixels
 
@@ -14,12 +15,13 @@ Float = NDArray[np.float64]
 _SIDE_LIMIT = 0.25
 
 
-def report_text(result: Audit, model: Model, inversion: str) -> str:
-    """What was measured, in Markdown."""
+def report_text(result: Audit, model: Model, fidelity: float | None = None) -> str:
+    """What was measured, in Markdown; `fidelity` as for `audit`."""
+    place = default_fidelity(model.generator) if fidelity is None else fidelity
     low, high = AMOUNTS
     parts = [
         "# What each direction does",
-        f"Generator {model.generator.fingerprint}, {result.photos} photos, paste transfer, inversion {inversion}, "
+        f"Generator {model.generator.fingerprint}, {result.photos} photos, paste transfer, fidelity {place:g}, "
         f"at {low:+g} and {high:+g}. Made by `faceloom directions report`.",
         "## Judged",
         "\n".join(_judged_table(result)),
