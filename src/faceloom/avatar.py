@@ -105,7 +105,7 @@ class Avatar:
         """Write the file, complete or not at all; raises UsageError if that is not possible."""
         tensors = {_CODES: self.latent.codes.detach().float().contiguous()}
         if self.tuning is not None:
-            tensors |= {_TUNING + name: one.contiguous() for name, one in self.tuning.half().tensors.items()}
+            tensors |= {_TUNING + name: one.contiguous() for name, one in self.tuning.stored().items()}
         description = {
             "version": VERSION,
             "generator": self.latent.fingerprint,
@@ -221,7 +221,7 @@ def _avatar(data: dict[str, Any], tensors: dict[str, torch.Tensor], pixels: Pixe
         pixels=pixels,
         landmarks=landmarks,
         model=str(data["model"]),
-        tuning=Tuning(changes, fingerprint) if changes else None,
+        tuning=Tuning.restored(changes, fingerprint) if changes else None,
         photo_name=str(data["photo"]["name"]),
         photo_sha256=str(data["photo"]["sha256"]),
         quad=quad,

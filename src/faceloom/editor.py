@@ -183,7 +183,7 @@ class Editor:
         return Editor(Photo(crop.pixels, name=self.photo.name), (replace(one, crop=crop),), self.model)
 
     def codes(self, recipe: Recipe) -> Tensor:
-        """The edited style codes of the faces, (N, num_ws, w_dim).
+        """The edited style codes of the faces, (N, num_ws, w_dim); a tuned face's edits are as long as it needs.
 
         Raises:
             UsageError: if the recipe is for another model, or has an edit that the model does not know.
@@ -194,7 +194,9 @@ class Editor:
                 f"{self.model.id!r}; open it with the recipe's model"
             )
         codes = torch.stack([face.latent.codes for face in self.faces])
-        return self.model.directions.move(codes, self._edits(recipe))
+        moved = self.model.directions.move(codes, self._edits(recipe))
+        pairs = zip(self.faces, codes, moved, strict=True)
+        return torch.stack([after if one.tuning is None else one.tuning.stretched(w, after) for one, w, after in pairs])
 
     def _edits(self, recipe: Recipe) -> tuple[Edit, ...]:
         return self.model.directions.balanced(recipe.edits) if recipe.balance else recipe.edits
@@ -325,7 +327,7 @@ def draw(
     Args:
         model: whose generator draws.
         codes: (N, num_ws, w_dim).
-        offset: (channels,), added to the style vectors; see `DirectionSet.style_offset`.
+        offset: (channels,), added to the style vectors, and stretched for tuned faces; see `DirectionSet.style_offset`.
         tunings: where there are any, one for each code, None for the generator as it is.
         caches: of the feature maps of the last time, to draw only what changed since; none where None.
         resolution: as `PrefixCache.synthesize_styles`.
@@ -333,7 +335,7 @@ def draw(
     """
     caches = PrefixCaches(max_bytes=0) if caches is None else caches
 
-    def one(drawer: Generator, some: Tensor) -> Tensor:
+    def one(drawer: Generator, some: Tensor, offset: Tensor | None) -> Tensor:
         if not isinstance(drawer, StyleGAN2):
             if resolution not in (None, drawer.resolution):
                 raise UsageError(f"this generator cannot stop at {resolution} px")
@@ -342,9 +344,15 @@ def draw(
         return caches.of(drawer).synthesize_styles(styles, resolution=resolution, cancelled=cancelled)
 
     if not any(tunings):
-        return list(to_pixels(one(model.generator, codes)))
-    drawers = [model.generator if tuning is None else recalled(model.generator, tuning) for tuning in tunings]
-    return [to_pixels(one(drawer, code[None]))[0] for drawer, code in zip(drawers, codes, strict=True)]
+        return list(to_pixels(one(model.generator, codes, offset)))
+    drawn = []
+    for code, tuning in zip(codes, tunings, strict=True):
+        if tuning is None:
+            drawn.append(one(model.generator, code[None], offset))
+        else:
+            far = None if offset is None else offset / tuning.response
+            drawn.append(one(recalled(model.generator, tuning), code[None], far))
+    return [to_pixels(image)[0] for image in drawn]
 
 
 def _invert(

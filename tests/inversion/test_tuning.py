@@ -47,6 +47,20 @@ def test_a_tuning_of_another_generator_is_refused(generator: StyleGAN2) -> None:
         tuned(other, tuning)
 
 
+def test_a_tuning_is_stored_with_its_response(generator: StyleGAN2) -> None:
+    plain = one_change(generator)
+    stiff = Tuning(plain.tensors, plain.fingerprint, 0.8)
+    again = Tuning.restored(stiff.stored(), stiff.fingerprint)
+    assert again.response == pytest.approx(0.8)
+    assert again.tensors.keys() == plain.tensors.keys()
+    assert Tuning.restored(plain.stored(), plain.fingerprint).response == 1.0
+    codes, moved = torch.zeros(2, 3), torch.ones(2, 3)
+    assert torch.allclose(again.stretched(codes, moved), 1.25 * moved)
+    for wrong in (torch.tensor(0.0), torch.tensor(float("nan")), torch.ones(2)):
+        with pytest.raises(CheckpointError, match="response is damaged"):
+            Tuning.restored({**plain.stored(), "response": wrong}, plain.fingerprint)
+
+
 def test_a_damaged_tuning_is_refused(generator: StyleGAN2) -> None:
     whole = one_change(generator).tensors
     left = next(name for name in whole if name.endswith(LEFT))

@@ -98,10 +98,14 @@ def draw_edits(
     Returns:
         for each edit the code (1, num_ws, w_dim) and the image (1, 3, R, R), clamped to [-1, 1].
     """
-    drawer = recalled(generator, found.tunings[0]) if found.tunings else generator
+    tuning = found.tunings[0] if found.tunings else None
+    drawer = generator if tuning is None else recalled(generator, tuning)
     drawn = []
     with torch.no_grad():
         for edit in edits:
-            codes = directions.move(found.codes, [edit])
-            drawn.append((codes, synthesize_moved(drawer, codes, directions.style_offset([edit])).clamp(-1.0, 1.0)))
+            codes, offset = directions.move(found.codes, [edit]), directions.style_offset([edit])
+            if tuning is not None:
+                codes = tuning.stretched(found.codes, codes)
+                offset = None if offset is None else offset / tuning.response
+            drawn.append((codes, synthesize_moved(drawer, codes, offset).clamp(-1.0, 1.0)))
     return drawn

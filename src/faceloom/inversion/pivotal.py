@@ -14,13 +14,16 @@ from torch import Tensor
 from faceloom.errors import UsageError
 from faceloom.generators.protocol import Generator
 from faceloom.inversion.descent import Schedule, descend
-from faceloom.inversion.losses import Loss, default_loss
+from faceloom.inversion.losses import Loss, default_loss, face_weight
 from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, fitted
 from faceloom.inversion.tuning import Tuning, biases, changed, filters, put, sharing_copy
 from faceloom.inversion.wspace import WSpace, measure_w
 
 FARTHEST = 2.0
 """How far along an edit, in deviations, locality is asked for."""
+LEAST_RESPONSE = 0.5
+"""Of a tuning; edits are stretched to twice their length at most."""
+_BATCH = 8
 
 
 class PivotalTuner:
@@ -122,8 +125,9 @@ class PivotalTuner:
 
         leaves = list(variables.values())
         found, taken = descend(leaves, losses, 1, self.schedule, progress=progress, picture=picture, done=done)
-        tensors = {name: value.to("cpu") for name, value in zip(variables, found, strict=True)}
-        return Tuning(tensors, self.generator.fingerprint), taken
+        variables.update(zip(variables, found, strict=True))
+        tensors = {name: value.to("cpu") for name, value in variables.items()}
+        return Tuning(tensors, self.generator.fingerprint, self._response(pivot, draw)), taken
 
     def _variables(self, originals: dict[str, Tensor]) -> dict[str, Tensor]:
         """What is tuned, at its start: here, a change of every filter and bias."""
@@ -153,6 +157,25 @@ class PivotalTuner:
             return near, (image + draw(near) - plain).clamp(-1.0, 1.0)
 
         return along_edits
+
+    @torch.no_grad()
+    def _response(self, pivot: Tensor, draw: Callable[[Tensor], Tensor]) -> float:
+        """How far all edits together move what `draw` shows, of how far they move what the generator does.
+
+        The share of the generator's own changes, in the face, that is found again in the tuned ones: the regression of
+        the one on the other, over every edit by one standard deviation.
+        """
+        if self.moves is None:
+            return 1.0
+        moves = self.moves.to(pivot)
+        weight = face_weight(self.generator.resolution, background=0.0).to(pivot.device)
+        plain, tuned = self.generator.synthesize(pivot), draw(pivot)
+        shared = own = 0.0
+        for part in torch.split(moves, _BATCH):
+            before, after = self.generator.synthesize(pivot + part) - plain, draw(pivot + part) - tuned
+            shared += float((before * after * weight).sum())
+            own += float((before.square() * weight).sum())
+        return min(1.0, max(LEAST_RESPONSE, shared / max(own, 1e-12)))
 
     def _nearby(self, pivot: Tensor, space: WSpace, random: torch.Generator) -> Tensor:
         """A code at `reach` from the pivot (1, num_ws, w_dim), on the way to one of the mapping network's."""

@@ -76,7 +76,7 @@ class Inversion:
         """All of it as plain tensors, for a safetensors file: "codes", and "face.tensor" of the tunings in 16 bits."""
         found = {"codes": self.codes}
         for index, tuning in enumerate(self.tunings):
-            found.update({f"{index}.{name}": tensor for name, tensor in tuning.half().tensors.items()})
+            found.update({f"{index}.{name}": tensor for name, tensor in tuning.stored().items()})
         return found
 
     @classmethod
@@ -96,7 +96,7 @@ class Inversion:
             for name in tensors.keys() - {"codes"}:
                 index, _, rest = name.partition(".")
                 parts.setdefault(int(index), {})[rest] = tensors[name]
-            tunings = tuple(Tuning(parts[index], fingerprint) for index in range(len(codes))) if parts else ()
+            tunings = tuple(Tuning.restored(parts[index], fingerprint) for index in range(len(codes))) if parts else ()
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"the file holds no inversion ({error}); invert the photo again") from error
         return cls(codes, tunings)

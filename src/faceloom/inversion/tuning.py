@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from faceloom.errors import CheckpointError, UsageError
@@ -19,6 +21,7 @@ from faceloom.generators.protocol import Generator, forget_fingerprint
 
 _GeneratorT = TypeVar("_GeneratorT", bound=Generator)
 LEFT, RIGHT = ".left", ".right"
+_RESPONSE = "response"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +33,35 @@ class Tuning:
             (O, R) and NAME.right (R, everything else), whose product is the change (Hu et al. 2021, "LoRA"). Plain
             tensors, so that a safetensors file holds a tuning as it is.
         fingerprint: of the generator that it belongs to.
+        response: how far an edit moves the tuned generator's picture, of how far it moves the untuned one's. Fitting
+            one picture makes a generator stiffer; `stretched` edits make up for it.
     """
 
     tensors: Mapping[str, Tensor]
     fingerprint: str
+    response: float = 1.0
 
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes as it is in memory; half of it when stored as `half`."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+    def stretched(self, codes: Tensor, moved: Tensor) -> Tensor:
+        """Edited codes `moved`, taken as far from `codes` as this tuning needs for the edits to show in full."""
+        return codes + (moved - codes) / self.response
 
-    def half(self) -> Tuning:
-        """The same in 16 bits, for storing."""
-        return Tuning({name: tensor.half() for name, tensor in self.tensors.items()}, self.fingerprint)
+    def stored(self) -> dict[str, Tensor]:
+        """All of it but the fingerprint as tensors, for a file: in 16 bits, but for the response."""
+        found = {name: tensor.half() for name, tensor in self.tensors.items()}
+        return found if self.response == 1.0 else {**found, _RESPONSE: torch.tensor(self.response)}
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Tensor], fingerprint: str) -> Tuning:
+        """The inverse of `stored`, up to the rounding to 16 bits; files from before there was a response have 1.
+
+        Raises:
+            CheckpointError: if the response is no positive number.
+        """
+        tensors = dict(stored)
+        response = tensors.pop(_RESPONSE, torch.tensor(1.0))
+        if response.numel() != 1 or not 0.0 < float(response) < math.inf:
+            raise CheckpointError("the tuning's response is damaged; invert the photo again")
+        return cls(tensors, fingerprint, float(response))
 
 
 def changed(state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,7 +176,7 @@ def lent(tuning: Tuning, twin: str, strength: float) -> Tuning:
     tensors = {
         name: tensor if name.endswith(RIGHT) else strength * tensor.float() for name, tensor in tuning.tensors.items()
     }
-    return Tuning(tensors, twin)
+    return Tuning(tensors, twin, 1.0 - strength * (1.0 - tuning.response))
 
 
 @functools.lru_cache(maxsize=8)

@@ -163,8 +163,7 @@ def _write_inversion(path: Path, editor: Editor, fidelity: float) -> None:
     tensors = {"codes": torch.stack([face.latent.codes for face in editor.faces])}
     for number, face in enumerate(editor.faces):
         if face.tuning is not None:
-            small = face.tuning.half().tensors
-            tensors |= {f"tuning.{number}.{name}": tensor for name, tensor in small.items()}
+            tensors |= {f"tuning.{number}.{name}": tensor for name, tensor in face.tuning.stored().items()}
     fingerprint = editor.model.generator.fingerprint
     native.write(path, tensors, native.Header(KIND, {"fingerprint": fingerprint}, {"fidelity": fidelity}))
     with path.open("rb+") as file:
@@ -184,5 +183,5 @@ def _read_inversion(path: Path, faces: int) -> Inversion:
         number, _, inner = rest.partition(".")
         if kind == "tuning" and number.isdigit() and int(number) < faces:
             found[int(number)][inner] = tensor
-    tunings = tuple(Tuning(one, str(header.config.get("fingerprint"))) for one in found) if all(found) else ()
+    tunings = tuple(Tuning.restored(one, str(header.config.get("fingerprint"))) for one in found) if all(found) else ()
     return Inversion(codes.float(), tunings)
