@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from faceloom.generators.stylegan2 import Architecture, StyleGAN2, StyleGAN2Conf
 from faceloom.settings import BackendName
 
 pytest.importorskip("numba")
-from faceloom.generators.fused import image, layer, threads
+from faceloom.generators.fused import image, layer, same, sizes, threads, tiles
 
 KERNEL = ops.fir_kernel()
 PATIENT = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -103,6 +104,41 @@ def test_images_of_any_shape_agree_with_float64(count: int, inputs: int, half: i
     assert_same([at_once], [found.detach()])
 
 
+@PATIENT
+@given(
+    count=st.integers(1, 3),
+    inputs=st.integers(1, 20),
+    outputs=st.integers(1, 20),
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    clamp=st.sampled_from([None, 0.5]),
+    first=st.booleans(),
+)
+def test_images_drawn_at_once_agree_with_float64(
+    count: int, inputs: int, outputs: int, height: int, width: int, clamp: float | None, first: bool
+) -> None:
+    torch.manual_seed(inputs)
+    x, styles, bias = (
+        torch.randn(count, inputs, 2 * height, 2 * width),
+        torch.randn(count, inputs),
+        torch.randn(outputs),
+    )
+    weight, noise = torch.randn(outputs, inputs, 3, 3), torch.randn(1, 1, 2 * height, 2 * width)
+    before = None if first else torch.randn(count, 3, height, width)
+    painting = ops.Painting(
+        torch.randn(3, outputs, 1, 1), torch.randn(count, outputs), torch.randn(3), clamp, before, KERNEL
+    )
+    exact = ops.Painting(*(value.double() if isinstance(value, Tensor) else value for value in painting))  # type: ignore[arg-type]
+    given = [x, weight, styles, noise, bias]
+    wanted = ops.styled_convolution(*(tensor.double() for tensor in given), clamp=clamp, painting=exact)
+    x = x.transpose(2, 3).contiguous().transpose(2, 3)
+    found = layer.styled_convolution(x, *given[1:], clamp=clamp, painting=painting)
+    assert_same([found.double()], [wanted])
+    # With gradients, the maps are made first.
+    leaf = x.clone().requires_grad_()
+    assert_same([layer.styled_convolution(leaf, *given[1:], clamp=clamp, painting=painting)], [found])
+
+
 @pytest.mark.parametrize("up", [False, True])
 def test_clamping_stops_values_and_gradients(up: bool) -> None:
     torch.manual_seed(3)
@@ -150,19 +186,24 @@ def test_strength_of_noise_has_gradients(up: bool) -> None:
     assert_same(gradients(mine), gradients(exact))
 
 
+@pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize(("threads_", "held"), [(1, 1), (2, 1), (3, 1 << 30)])
-def test_blocks_and_bands_of_any_size_draw_the_same(monkeypatch: pytest.MonkeyPatch, threads_: int, held: int) -> None:
+def test_blocks_and_bands_of_any_size_draw_the_same(
+    monkeypatch: pytest.MonkeyPatch, threads_: int, held: int, up: bool
+) -> None:
     torch.manual_seed(5)
-    x, styles, bias = torch.randn(1, 8, 13, 22), torch.randn(1, 8), torch.randn(8)
-    weight, noise = torch.randn(8, 8, 3, 3), torch.randn(1, 1, 26, 44)
+    scale, kernel = (2, KERNEL) if up else (1, None)
+    x, styles, bias = torch.randn(1, 8, 23, 52), torch.randn(1, 8), torch.randn(8)
+    weight, noise = torch.randn(8, 8, 3, 3), torch.randn(1, 1, 23 * scale, 52 * scale)
     exact = [tensor.double() for tensor in (x, weight, styles, noise, bias)]
-    wanted = ops.styled_convolution(*exact, strength=0.4, up_kernel=KERNEL.double())
+    wanted = ops.styled_convolution(*exact, strength=0.4, up_kernel=None if kernel is None else kernel.double())
     before = torch.get_num_threads()
     for name in ("_LEAST_BLOCK", "_MOST_BLOCK", "_LEAST_BAND", "_MOST_BAND"):
-        monkeypatch.setattr(layer, name, held)
+        monkeypatch.setattr(sizes, name, held)
+    monkeypatch.setattr(sizes, "_STREAMED", held)
     torch.set_num_threads(threads_)
     try:
-        found = layer.styled_convolution(x, weight, styles, noise, bias, strength=0.4, up_kernel=KERNEL)
+        found = layer.styled_convolution(x, weight, styles, noise, bias, strength=0.4, up_kernel=kernel)
     finally:
         torch.set_num_threads(before)
     assert_same([found.double()], [wanted])
@@ -276,3 +317,9 @@ def test_every_piece_is_done_once_and_errors_come_back() -> None:
     finally:
         torch.set_num_threads(before)
     assert threads.workspace(1000) % 64 == 0
+
+
+def test_what_was_compiled_from_other_sources_is_not_used() -> None:
+    functions: list[Any] = [same.convolve_same, tiles.six_points]
+    kept = [function._cache._cache_file._source_stamp for function in functions]
+    assert kept[0] == kept[1] != b""

@@ -22,7 +22,6 @@ from faceloom.errors import UsageError
 from faceloom.generators import ops
 from faceloom.settings import BackendName, backend_name
 
-_FEWEST_PIXELS = 16 * 16
 _chosen: ContextVar[BackendName | None] = ContextVar("backend", default=None)
 
 
@@ -41,6 +40,7 @@ class StyledConvolution(Protocol):
         gain: float = 1.0,
         clamp: float | None = None,
         up_kernel: Tensor | None = None,
+        painting: ops.Painting | None = None,
     ) -> Tensor:
         """Feature maps to feature maps."""
         ...
@@ -138,4 +138,4 @@ def _fuses(x: Tensor, weight: Tensor, taps: int) -> bool:
         return False
     if weight.requires_grad and torch.is_grad_enabled():
         return False
-    return x.shape[0] * x.shape[2] * x.shape[3] >= _FEWEST_PIXELS and backend().name == "fused"
+    return backend().name == "fused"

@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -156,6 +157,11 @@ class PrefixCache:
             memory.blocks[start - 1].used = memory.clock
         for index in range(start, last + 1):
             kept = memory.blocks[index]
+            if index == len(memory.blocks) - 1:  # nothing follows its maps, so they are not even made
+                painted = cast(Tensor, kept.rgb), image
+                image = kept.image = self.generator.features(index, x, kept.styles, noise, check=check, painted=painted)
+                kept.used = memory.clock
+                break
             if kept.x is None:
                 kept.x = self.generator.features(index, x, kept.styles, noise, check=check)
             x = kept.x
@@ -164,6 +170,7 @@ class PrefixCache:
                 image = kept.image = self.generator.paint(index, x, kept.rgb, image)
             kept.used = memory.clock
             self._evict()
+        self._evict()
         assert image is not None
         return image.clone()
 

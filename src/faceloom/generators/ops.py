@@ -6,6 +6,7 @@ All of it is plain PyTorch: it runs on CPU, CUDA and MPS, is differentiable, and
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,17 @@ LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
 _EPSILON = 1e-8
 _SMALL_MAP = 16 * 16
+
+
+class Painting(NamedTuple):
+    """A toRGB layer that comes next, where its image is all that is wanted; see `to_rgb`."""
+
+    weight: Tensor
+    styles: Tensor
+    bias: Tensor
+    clamp: float | None
+    before: Tensor | None
+    kernel: Tensor
 
 
 def fir_kernel(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> Tensor:
@@ -108,6 +120,7 @@ def styled_convolution(
     gain: float = 1.0,
     clamp: float | None = None,
     up_kernel: Tensor | None = None,
+    painting: Painting | None = None,
 ) -> Tensor:
     """Modulated convolution, noise, bias, leaky ReLU at unit variance times `gain`, and clamp.
 
@@ -121,9 +134,10 @@ def styled_convolution(
         gain: of the outcome; positive.
         clamp: bound on the magnitude of the outcome.
         up_kernel: as in `modulated_convolution`.
+        painting: what follows, where its image is wanted instead.
 
     Returns:
-        (N, O, H', W'): H by W, or twice as large with `up_kernel`.
+        (N, O, H', W'): H by W, or twice as large with `up_kernel`; (N, 3, H', W') with `painting`.
     """
     # The leaky ReLU of a positive multiple is the multiple of the leaky ReLU: the gain goes where there is least to do.
     gain *= ACTIVATION_GAIN
@@ -141,7 +155,8 @@ def styled_convolution(
         y = F.leaky_relu(y if noise is None else y + noise, LEAKY_SLOPE)
     else:
         y = F.leaky_relu_(y if noise is None else y.add_(noise), LEAKY_SLOPE)
-    return y if clamp is None else y.clamp(-clamp, clamp)
+    y = y if clamp is None else y.clamp(-clamp, clamp)
+    return y if painting is None else paint(y, painting)
 
 
 def wants_gradients(*tensors: Tensor | None) -> bool:
@@ -227,3 +242,9 @@ def to_rgb(
     y = modulated_convolution(x, weight, styles, demodulate=False) + bias.reshape(1, -1, 1, 1)
     y = y if clamp is None else y.clamp(-clamp, clamp)
     return y if before is None else upsample(before, kernel) + y
+
+
+def paint(x: Tensor, painting: Painting) -> Tensor:
+    """`to_rgb` of (N, I, H, W) with all of a `Painting`."""
+    weight, styles, bias, clamp, before, kernel = painting
+    return to_rgb(x, weight, styles, bias, clamp=clamp, before=before, kernel=kernel)

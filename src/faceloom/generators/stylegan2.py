@@ -126,9 +126,16 @@ class StyledConvolution(nn.Module):
         self.register_buffer("noise", torch.randn(resolution, resolution))
 
     def forward(
-        self, x: Tensor, styles: Tensor, kernel: Tensor, noise: Noise, gain: float, random: torch.Generator | None
+        self,
+        x: Tensor,
+        styles: Tensor,
+        kernel: Tensor,
+        noise: Noise,
+        gain: float,
+        random: torch.Generator | None,
+        painting: ops.Painting | None = None,
     ) -> Tensor:
-        """(N, inputs, H, W) and styles (N, inputs) to (N, outputs, H or 2H, W or 2W)."""
+        """(N, inputs, H, W) and styles (N, inputs) to (N, outputs, H or 2H, W or 2W), or to the image of `painting`."""
         grain: Tensor | None = None
         if noise == "constant":
             grain = self.noise.reshape(-1, 1, *self.noise.shape[-2:])
@@ -139,7 +146,7 @@ class StyledConvolution(nn.Module):
         draw = backends.styled_convolution(x, self.weight, kernel.shape[0])
         return draw(
             x, self.weight, styles, grain, self.bias, strength=self.noise_strength, gain=gain, clamp=clamp,
-            up_kernel=kernel if self.up else None,
+            up_kernel=kernel if self.up else None, painting=painting,
         )  # fmt: skip
 
 
@@ -158,6 +165,10 @@ class ToRGB(nn.Module):
         """(N, inputs, H, W) and styles (N, inputs) to (N, 3, H, W), on top of `before` (N, 3, H/2, W/2) enlarged."""
         draw = backends.to_rgb(x, self.weight, kernel.shape[0])
         return draw(x, self.weight, styles * self.gain, self.bias, clamp=self.clamp, before=before, kernel=kernel)
+
+    def painting(self, styles: Tensor, before: Tensor | None, kernel: Tensor) -> ops.Painting:
+        """The same for a convolution to do at once."""
+        return ops.Painting(self.weight, styles * self.gain, self.bias, self.clamp, before, kernel)
 
 
 class Block(nn.Module):
@@ -268,6 +279,8 @@ class StyleGAN2(ShapedGenerator):
         x: Tensor | None = None
         image: Tensor | None = None
         for index, (convolutions, rgb) in enumerate(self.by_block(styles)[: last + 1]):
+            if index == last and rgb is not None:
+                return self.features(index, x, convolutions, noise, random, painted=(rgb, image))
             x = self.features(index, x, convolutions, noise, random)
             if rgb is not None:
                 image = self.paint(index, x, rgb, image)
@@ -290,6 +303,7 @@ class StyleGAN2(ShapedGenerator):
         noise: Noise = "constant",
         random: torch.Generator | None = None,
         check: Callable[[], None] | None = None,
+        painted: tuple[Tensor, Tensor | None] | None = None,
     ) -> Tensor:
         """One step of `synthesize_styles`: the feature maps after a block.
 
@@ -300,21 +314,32 @@ class StyleGAN2(ShapedGenerator):
             noise: as there.
             random: as there.
             check: called before every layer; what it raises stops the drawing.
+            painted: `style` and `image` as `paint` takes them, where what it gives is all that is wanted.
 
         Returns:
-            (N, channels, S, S), S being 4 · 2^index.
+            (N, channels, S, S), S being 4 · 2^index; (N, 3, S, S) with `painted`.
         """
         block, layers = self._blocks[index], iter(styles)
         if x is None:
             x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=self._memory_format())
         shortcut = None if block.shortcut is None else ops.upsample(self._project(x, block.shortcut), self.kernel)
         gain = 1.0 if shortcut is None else math.sqrt(0.5)
+        painting = None
+        if painted is not None and shortcut is None:
+            assert block.to_rgb is not None
+            painting = block.to_rgb.painting(*painted, self.kernel)
         for layer in (block.up, block.conv):
             if layer is not None:
                 if check is not None:
                     check()
-                x = layer(x, next(layers), self.kernel, noise, gain if layer is block.conv else 1.0, random)
-        return x if shortcut is None else x + shortcut * gain
+                last = layer is block.conv
+                x = layer(
+                    x, next(layers), self.kernel, noise, gain if last else 1.0, random, painting if last else None
+                )  # fmt: skip
+        if shortcut is None:
+            return x
+        x = x + shortcut * gain
+        return x if painted is None else self.paint(index, x, *painted)
 
     def paint(self, index: int, x: Tensor, style: Tensor, image: Tensor | None) -> Tensor:
         """The other step: the image (N, 3, S, S) after a block, from its feature maps and the image before it."""

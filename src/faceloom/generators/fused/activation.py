@@ -1,8 +1,10 @@
-"""The gradient of noise, bias, leaky ReLU and clamp, in one pass."""
+"""Noise, bias, leaky ReLU and clamp, and their gradient in one pass."""
 
 # ruff: noqa: D417 - related arguments share a line of the docstring.
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -10,16 +12,38 @@ from faceloom.generators.fused.lanes import (
     add,
     compiled,
     fma,
+    inlined,
+    larger,
     load,
     load_float,
     multiply,
+    smaller,
     spread,
     store,
     store_float,
+    stream,
     subtract,
     total,
     where_positive,
 )
+
+
+@inlined
+def activated(y: Any, factors: Any, biases: Any, noise: Any, gains: Any, slopes: Any, high: Any, low: Any) -> Any:
+    """The leaky ReLU of factors · y + gains · noise + biases, between low and high."""
+    y = fma(noise, gains, fma(y, factors, biases))
+    return larger(smaller(larger(y, multiply(y, slopes)), high), low)
+
+
+@inlined
+def write_out(source: int, target: int, floats: int, streams: bool) -> None:
+    """Copy so many floats, a multiple of 8; past the caches where it `streams`."""
+    if streams:
+        for i in range(0, floats, 8):
+            stream(target, i, load(source, i))
+    else:
+        for i in range(0, floats, 8):
+            store(target, i, load(source, i))
 
 
 @compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,18 +30,54 @@ def to_rgb(
     kernel: Tensor,
 ) -> Tensor:
     """As `ops.to_rgb`, for float32 on a CPU; differentiable once, but not in `weight`."""
-    mixed = weight.reshape(1, 3, -1) * styles[:, None]
-    more = padded(x.shape[1], LANES) - x.shape[1]
+    mixed = _filters(weight, styles)
+    more = mixed.shape[2] - x.shape[1]
     if more:
-        x, mixed = functional.pad(x, (0, 0, 0, 0, 0, more)), functional.pad(mixed, (0, more))
+        x = functional.pad(x, (0, 0, 0, 0, 0, more))
     x = x.contiguous(memory_format=torch.channels_last)
     # Gradients for the image before are PyTorch's own: there is little of it.
     apart = before is not None and ops.wants_gradients(x, mixed, bias, before)
     small = None if before is None or apart else before.contiguous()
     image: Tensor = _ToRGB.apply(  # type: ignore[no-untyped-call]
-        x, mixed.contiguous(), bias, _UNBOUNDED if clamp is None else clamp, small, (kernel.sum(0) * 2.0).contiguous()
+        x, mixed, bias, _UNBOUNDED if clamp is None else clamp, small, _taps(kernel)
     )
     return image + ops.upsample(before, kernel) if before is not None and apart else image
+
+
+def paint(x: Tensor, painting: ops.Painting) -> Tensor:
+    """`to_rgb` of feature maps with all of a `Painting`."""
+    weight, styles, bias, clamp, before, kernel = painting
+    return to_rgb(x, weight, styles, bias, clamp=clamp, before=before, kernel=kernel)
+
+
+def paint_at_once(draw: Callable[[Tensor], Tensor], painting: ops.Painting) -> Tensor:
+    """The same of feature maps that need not be made: `draw` takes filters (N, 3, I) and gives what they make."""
+    image = draw(_filters(painting.weight, painting.styles))
+    count, _, height, width = image.shape
+    before = None if painting.before is None else painting.before.contiguous()
+    small = 0 if before is None else before.data_ptr()
+    clamp, taps = _UNBOUNDED if painting.clamp is None else painting.clamp, _taps(painting.kernel)
+
+    def task(number: int, first: int, last: int) -> None:
+        index, start = divmod(first, height)
+        rgb.finish_rows(
+            image[index].data_ptr(), painting.bias.data_ptr(), small and small + 3 * index * height * width,
+            taps.data_ptr(), height, width, clamp, start, start + last - first,
+        )  # fmt: skip
+
+    in_parallel(task, count * height, math.gcd(height, 64))
+    return image
+
+
+def _filters(weight: Tensor, styles: Tensor) -> Tensor:
+    """Filters (3, I, 1, 1) of every image, (N, 3, I), I rounded up, with zeros."""
+    mixed = weight.reshape(1, 3, -1) * styles[:, None]
+    more = padded(mixed.shape[2], LANES) - mixed.shape[2]
+    return (functional.pad(mixed, (0, more)) if more else mixed).contiguous()
+
+
+def _taps(kernel: Tensor) -> Tensor:
+    return (kernel.sum(0) * 2.0).contiguous()
 
 
 class _ToRGB(torch.autograd.Function):

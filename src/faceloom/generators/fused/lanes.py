@@ -7,7 +7,10 @@ and nothing checks them: the callers in `layer` see to sizes. Indices count floa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -28,12 +31,26 @@ def compiled(function: _Function) -> _Function:
 
     No fast-math: sums keep their order, so a picture does not depend on batch, blocks or threads.
     """
-    return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    return cast(_Function, _kept(numba.njit(nogil=True, cache=True, error_model="numpy")(function)))
 
 
 def inlined(function: _Function) -> _Function:
     """Compile a function into its compiled callers."""
-    return cast(_Function, numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)(function))
+    return cast(_Function, _kept(numba.njit(nogil=True, cache=True, error_model="numpy", forceinline=True)(function)))
+
+
+@cache
+def _sources() -> bytes:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
+def _kept(dispatcher: Any) -> Any:
+    """Let what is kept on disk be as new as all these modules: numba asks for the function's own alone."""
+    dispatcher._cache._cache_file._source_stamp = _sources()
+    return dispatcher
 
 
 class Lanes(types.Type):
@@ -67,10 +84,13 @@ def _reader(element: Any, kind: Any) -> Any:
     return read
 
 
-def _writer(element: Any, kind: Any) -> Any:
+def _writer(element: Any, kind: Any, *, streams: bool = False) -> Any:
     def write(typing: Any, address: Any, index: Any, value: Any) -> tuple[Any, Make]:
         def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            builder.store(arguments[2], _pointer(builder, arguments[0], arguments[1], element), align=4)
+            place = _pointer(builder, arguments[0], arguments[1], element)
+            written = builder.store(arguments[2], place, align=4 * WIDTH if streams else 4)
+            if streams:
+                written.set_metadata("nontemporal", builder.module.add_metadata([_INT32(1)]))
             return context.get_dummy_value()
 
         return types.void(types.intp, types.intp, kind), make
@@ -121,6 +141,16 @@ def _fma(typing: Any, a: Any, b: Any, c: Any) -> tuple[Any, Make]:
     return lanes(lanes, lanes, lanes), make
 
 
+def _fence(typing: Any) -> tuple[Any, Make]:
+    """Wait until what was streamed can be seen by other threads."""
+
+    def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), make
+
+
 def _total(typing: Any, value: Any) -> tuple[Any, Make]:
     """The sum of the lanes, in a fixed order."""
 
@@ -153,6 +183,9 @@ where_positive: Any = intrinsic(_where_positive)
 load: Any = intrinsic(_reader(_VECTOR, lanes))
 load_float: Any = intrinsic(_reader(_FLOAT, types.float32))
 store: Any = intrinsic(_writer(_VECTOR, lanes))
+# Past the caches, to an address that is a multiple of 32 bytes; `fence` comes after the last.
+stream: Any = intrinsic(_writer(_VECTOR, lanes, streams=True))
+fence: Any = intrinsic(_fence)
 store_float: Any = intrinsic(_writer(_FLOAT, types.float32))
 add: Any = intrinsic(_operation("fadd"))
 subtract: Any = intrinsic(_operation("fsub"))

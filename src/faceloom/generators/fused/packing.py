@@ -35,6 +35,18 @@ def backward_filters(weight: Tensor, *, up: bool) -> Tensor:
     return derived(weight, "fused same back", lambda plain: _pack(plain.transpose(0, 1).flip((2, 3)), WINOGRAD))
 
 
+def few_filters(weight: Tensor) -> Tensor:
+    """Filters (O, I, 3, 3) as (O / 16, 9, I, 16), O and I rounded up, with zeros."""
+    return derived(weight, "fused few", _pack_taps)
+
+
+def _pack_taps(weight: Tensor) -> Tensor:
+    outputs, inputs = weight.shape[:2]
+    rows, depth = padded(outputs, COLUMNS), padded(inputs, LANES)
+    weight = functional.pad(weight, (0, 0, 0, 0, 0, depth - inputs, 0, rows - outputs))
+    return weight.reshape(rows // COLUMNS, COLUMNS, depth, 9).permute(0, 3, 2, 1).contiguous()
+
+
 def _pack(weight: Tensor, points: np.ndarray[Any, np.dtype[np.float64]]) -> Tensor:
     outputs, inputs = weight.shape[:2]
     both = torch.from_numpy(np.kron(points, points)).to(torch.float32)

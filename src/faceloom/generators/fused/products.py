@@ -14,7 +14,7 @@ import numpy as np
 
 from faceloom.generators.fused.lanes import compiled, fma, load, load_float, spread, store
 
-COLUMNS = 16
+ROWS, COLUMNS = 6, 16
 
 
 @compiled
@@ -60,6 +60,18 @@ def _one_row(a: int, b: int, depth: int, c: int) -> None:
 
 
 @compiled
+def multiply_panel(a: int, a_row: int, b: int, rows: int, depth: int, c: int, c_row: int) -> None:
+    """Sixteen columns of C = A · B; `a_row` and `c_row` are bytes from row to row."""
+    if rows < 6:
+        for row in range(rows):
+            _one_row(a + row * a_row, b, depth, c + row * c_row)
+    else:
+        for row in range(0, rows, 6):
+            row = min(row, rows - 6)  # the last six may overlap others, which are then made twice
+            _six_rows(a + row * a_row, a_row, b, depth, c + row * c_row, c_row)
+
+
+@compiled
 def multiply_planes(
     a: int, b: int, c: int, rows: int, depth: int, columns: int, outer: int, inner: int, a_plane: int, c_plane: int
 ) -> None:
@@ -78,12 +90,5 @@ def multiply_planes(
         panel = b + 4 * column * depth
         for i in range(outer):
             for j in range(inner):
-                x = a + (9 * i + j) * a_plane
-                y = c + (9 * i + j) * c_plane + 4 * column
-                if rows < 6:
-                    for row in range(rows):
-                        _one_row(x + row * a_row, panel, depth, y + row * c_row)
-                else:
-                    for row in range(0, rows, 6):
-                        row = min(row, rows - 6)  # the last six may overlap others, which are then made twice
-                        _six_rows(x + row * a_row, a_row, panel, depth, y + row * c_row, c_row)
+                place = (9 * i + j) * c_plane + 4 * column
+                multiply_panel(a + (9 * i + j) * a_plane, a_row, panel, rows, depth, c + place, c_row)

@@ -26,29 +26,46 @@ def to_rgb(
         clamp: bound on the magnitude of what is added.
         first, last: which rows.
     """
-    plane, small = height * width, (height // 2) * (width // 2)
-    red, green, blue = weight, weight + 4 * channels, weight + 8 * channels
-    b0, b1, b2 = load_float(bias, 0), load_float(bias, 1), load_float(bias, 2)
-    zero = spread(np.float32(0))
     for i in range(first, last):
         for j in range(width):
-            pixel = x + 4 * (i * width + j) * channels
-            r = g = b = zero
-            for c in range(0, channels, 8):
-                value = load(pixel, c)
-                r, g, b = fma(value, load(red, c), r), fma(value, load(green, c), g), fma(value, load(blue, c), b)
             place = i * width + j
-            store_float(out, place, _bounded(total(r) + b0, clamp))
-            store_float(out, plane + place, _bounded(total(g) + b1, clamp))
-            store_float(out, 2 * plane + place, _bounded(total(b) + b2, clamp))
-        if before:
-            for channel in range(3):
-                _add_row(before + 4 * channel * small, out + 4 * channel * plane, taps, height // 2, width // 2, i)
+            colours(x + 4 * place * channels, weight, channels, out + 4 * place, height * width)
+        _finish_row(out, bias, before, taps, height, width, clamp, i)
 
 
 @inlined
-def _bounded(value: np.float32, clamp: float) -> np.float32:
-    return max(min(value, np.float32(clamp)), np.float32(-clamp))
+def colours(x: int, weight: int, channels: int, out: int, plane: int) -> None:
+    """The product weight · x of one pixel, its three values `plane` floats apart."""
+    red, green, blue = weight, weight + 4 * channels, weight + 8 * channels
+    r = g = b = spread(np.float32(0))
+    for c in range(0, channels, 8):
+        value = load(x, c)
+        r, g, b = fma(value, load(red, c), r), fma(value, load(green, c), g), fma(value, load(blue, c), b)
+    store_float(out, 0, total(r))
+    store_float(out, plane, total(g))
+    store_float(out, 2 * plane, total(b))
+
+
+@compiled
+def finish_rows(
+    out: int, bias: int, before: int, taps: int, height: int, width: int, clamp: float, first: int, last: int
+) -> None:
+    """Rows `first` to `last` of clamp(out + bias) + upsampled `before`, in place; arguments are those of `to_rgb`."""
+    for i in range(first, last):
+        _finish_row(out, bias, before, taps, height, width, clamp, i)
+
+
+@inlined
+def _finish_row(out: int, bias: int, before: int, taps: int, height: int, width: int, clamp: float, row: int) -> None:
+    plane, small = height * width, (height // 2) * (width // 2)
+    high, low = np.float32(clamp), np.float32(-clamp)
+    for channel in range(3):
+        target = out + 4 * channel * plane
+        added = load_float(bias, channel)
+        for place in range(row * width, row * width + width):
+            store_float(target, place, max(min(load_float(target, place) + added, high), low))
+        if before:
+            _add_row(before + 4 * channel * small, target, taps, height // 2, width // 2, row)
 
 
 @inlined

@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from faceloom.generators.fused.activation import activated, write_out
 from faceloom.generators.fused.lanes import (
     compiled,
+    fence,
     fma,
     inlined,
-    larger,
     load,
     load_float,
     multiply,
-    smaller,
     spread,
     store,
 )
 from faceloom.generators.fused.products import multiply_planes
+from faceloom.generators.fused.rgb import colours
 from faceloom.generators.fused.tiles import copy_window, four_of_six, six_points
 
 PLANES = 36
@@ -32,7 +33,7 @@ PLANES = 36
 
 def workspace(tiles: int, inputs: int, columns: int) -> int:
     """Floats that a block of `tiles` needs."""
-    return PLANES * (tiles * (inputs + columns) + 2 * 16 + inputs)
+    return PLANES * (tiles * (inputs + columns) + 2 * 16) + max(PLANES * inputs, 16 * columns)
 
 
 @inlined
@@ -125,7 +126,7 @@ def _products(
 def convolve_same(
     x: int, packed: int, out: int, scale: int, factor: int, bias: int, noise: int, noise_image: int, noise_row: int,
     height: int, width: int, inputs: int, outputs: int, columns: int, gain: float, slope: float, clamp: float,
-    work: int, block: int, first: int, last: int,
+    streams: bool, rgb: int, image: int, work: int, block: int, first: int, last: int,
 ) -> None:  # fmt: skip
     """Tiles `first` to `last` of clamp(leaky(factor · conv(scale · x) + gain · noise + bias)).
 
@@ -137,6 +138,9 @@ def convolve_same(
         height, width, inputs, outputs, columns: sizes; `columns` is `outputs` rounded up to 16.
         gain: of the noise.
         slope, clamp: of the leaky ReLU; the bound on the magnitude.
+        streams: whether `out` goes past the caches; its address is a multiple of 32 then.
+        rgb, image: of the filters (N, 3, outputs) of an image, 0 for none; of the image (N, 3, H, W), which is then
+            written instead of `out`.
         work: address of `workspace` floats.
         block: tiles at a time.
         first, last: which tiles, of all images in order.
@@ -153,21 +157,31 @@ def convolve_same(
             x, packed, scale, height, width, inputs, columns, work, v_plane, m, m_plane, window, start, end
         )  # fmt: skip
         for tile in range(start, end):
-            image = tile // (down * across)
+            index = tile // (down * across)
             top, left = 4 * (tile // across % down), 4 * (tile % across)
             rows, wide = min(4, height - top), min(4, width - left)
-            corner = out + 4 * ((image * height + top) * width + left) * outputs
-            grain = noise + 4 * (image * noise_image + top * noise_row + left)
+            corner = out + 4 * ((index * height + top) * width + left) * outputs
+            grain = noise + 4 * (index * noise_image + top * noise_row + left)
             products = m + 4 * (tile - start) * columns
             for c in range(0, outputs, 8):
-                factors, biases = load(factor + 4 * image * outputs, c), load(bias, c)
+                factors, biases = load(factor + 4 * index * outputs, c), load(bias, c)
                 t = _tile_columns(products, m_plane, c)
                 for i in range(rows):
                     line = four_of_six(t[0][i], t[1][i], t[2][i], t[3][i], t[4][i], t[5][i])
                     for j in range(wide):
-                        y = fma(spread(load_float(grain, i * noise_row + j)), gains, fma(line[j], factors, biases))
-                        y = larger(y, multiply(y, slopes))
-                        store(corner, (i * width + j) * outputs + c, larger(smaller(y, high), low))
+                        added = spread(load_float(grain, i * noise_row + j))
+                        y = activated(line[j], factors, biases, added, gains, slopes, high, low)
+                        store(window, (i * 4 + j) * outputs + c, y)
+            for i in range(rows):
+                if rgb:
+                    place = image + 4 * (3 * index * height + top + i) * width + 4 * left
+                    for j in range(wide):
+                        pixel = window + 4 * (4 * i + j) * outputs
+                        colours(pixel, rgb + 12 * index * outputs, outputs, place + 4 * j, height * width)
+                else:
+                    write_out(window + 16 * i * outputs, corner + 4 * i * width * outputs, wide * outputs, streams)
+    if streams:
+        fence()
 
 
 @compiled

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from faceloom.generators.fused.activation import activated, write_out
 from faceloom.generators.fused.lanes import (
     add,
     compiled,
+    fence,
     fma,
     inlined,
-    larger,
     load,
     load_float,
     multiply,
-    smaller,
     spread,
     store,
 )
@@ -184,7 +184,7 @@ def spread_edge(
 @compiled
 def filter_rows(
     band: int, top: int, out: int, taps: int, factor: int, bias: int, noise: int, noise_row: int, width: int,
-    outputs: int, gain: float, slope: float, clamp: float, first: int, last: int,
+    outputs: int, gain: float, slope: float, clamp: float, streams: bool, line: int, first: int, last: int,
 ) -> None:  # fmt: skip
     """Output rows `first` to `last` of clamp(leaky(factor · lowpass(spread) + gain · noise + bias)).
 
@@ -199,6 +199,8 @@ def filter_rows(
         outputs: channels, a multiple of 8.
         gain: of the noise.
         slope, clamp: of the leaky ReLU; the bound on the magnitude.
+        streams: whether `out` goes past the caches; its address is a multiple of 32 then.
+        line: address of 16 · `outputs` floats to work in.
         first, last: which rows of `out`.
     """
     stride = (8 * ((width + 3) // 4) + FRAME) * outputs
@@ -222,11 +224,14 @@ def filter_rows(
                 for column in range(left, right):
                     e = _down(place, stride, f0, f1, f2, f3)
                     y = fma(f0, a, fma(f1, b, fma(f2, d, multiply(f3, e))))
-                    y = fma(spread(load_float(grain, column)), gains, fma(y, factors, biases))
-                    y = larger(y, multiply(y, slopes))
-                    store(target, column * outputs + c, larger(smaller(y, high), low))
+                    added = spread(load_float(grain, column))
+                    y = activated(y, factors, biases, added, gains, slopes, high, low)
+                    store(line, (column - left) * outputs + c, y)
                     a, b, d = b, d, e
                     place += 4 * outputs
+            write_out(line, target + 4 * left * outputs, (right - left) * outputs, streams)
+    if streams:
+        fence()
 
 
 @inlined
