@@ -1,13 +1,17 @@
 """Draw photos with every twin into sheets, and measure that the drawings are of the same people.
 
     python benchmarks/twins.py                       # 12 photos into ./twins
-    python benchmarks/twins.py --one-shot            # also learn three styles from pictures that are made here
+    python benchmarks/twins.py --one-shot            # learn three styles from one picture each, into docs/pictures
 
-It writes TWIN.jpg for each twin (a row for each photo: the photo, degrees 0.3, 0.6 and 1, the same with a smile, the
-twin's own picture and the sticker), and prints a table: how far landmarks of the twin's picture are from those of the
-generator's, in shares of the distance between the eyes, and on how many photos a smile moves the mouth's landmarks and
-the judge of expressions the right way on the twin. The judge's weights come with `npm ci --prefix benchmarks/judges`;
-without them it is left out.
+The first writes TWIN.jpg for each twin (a row for each photo: the photo, degrees 0.3, 0.6 and 1, the same with a smile,
+the twin's own picture and the sticker), and prints a table: how far landmarks of the twin's picture are from those of
+the generator's, in shares of the distance between the eyes, and on how many photos a smile moves the mouth's landmarks
+and the judge of expressions the right way on the twin. The judge's weights come with `npm ci --prefix
+benchmarks/judges`; without them it is left out.
+
+The second learns from a painting, the Mona Lisa, and from two pictures that it paints itself from photos of examples/,
+prints the seconds of each, and writes docs/pictures/one-shot.jpg: for each reference a row of examples drawn so, and a
+row of the twin's own pictures. Photos of --photos go into one-shot-photos.jpg in --out, where there are any.
 """
 
 from __future__ import annotations
@@ -23,8 +27,7 @@ import torch
 from faceloom.domains.abstraction import in_steps, smooth
 from faceloom.domains.brush import brushed
 from faceloom.domains.colour import to_lab, to_rgb
-from faceloom.domains.illustrators import View, illustrator
-from faceloom.domains.twin import Twin, TwinShelf
+from faceloom.domains.twin import SUFFIX, Twin, TwinShelf
 from faceloom.editor import Editor
 from faceloom.errors import FaceError, MissingExtraError
 from faceloom.faces.landmarks import eye_distance
@@ -42,6 +45,8 @@ from faceloom.types import Photo, Pixels, Points
 HERE = Path(__file__).resolve().parent
 PHOTOS = HERE.parents[1] / "shared" / "data" / "photos"
 EXAMPLES = HERE.parent / "examples"
+PAINTING = HERE / "paintings" / "mona-lisa.jpg"
+SHEET = HERE.parent / "docs" / "pictures" / "one-shot.jpg"
 DEGREES = (0.3, 0.6, 1.0)
 SMILE = 2.0
 
@@ -53,24 +58,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("twins"))
     parser.add_argument("--model", default="default")
     parser.add_argument("--inversion", default=None, help="the dial's method where left out")
-    parser.add_argument("--one-shot", action="store_true", help="also learn three styles, and draw with them")
+    parser.add_argument("--one-shot", action="store_true", help="learn three styles instead, and draw with them")
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_memory()
     options.out.mkdir(parents=True, exist_ok=True)
     model = load_model(options.model)
+    if options.one_shot:
+        one_shot(model, options)
+        return
     editors = open_some(options.photos, options.count, model, options.inversion)
     judge = expression_judge()
     print(f"{len(editors)} photos, generator {model.generator.fingerprint}")
     for name in model.twins:
         report(name, model, editors, judge, options.out)
-    if options.one_shot:
-        one_shot(model, editors, judge, options.out)
 
 
 def open_some(folder: Path, count: int, model: Model, inversion: str | None) -> list[Editor]:
-    paths = sorted(folder.iterdir())
-    editors = []
+    kinds = {".jpg", ".jpeg", ".png"}
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in kinds)
+    editors: list[Editor] = []
+    if not paths:
+        return editors
     for index in np.linspace(0, len(paths) - 1, min(count, len(paths))):
         path = paths[round(index)]
         try:
@@ -137,35 +146,52 @@ def on_blue(sticker: np.ndarray) -> Pixels:
     return pixels
 
 
-def one_shot(model: Model, editors: list[Editor], judge: Judge | None, out: Path) -> None:
+def one_shot(model: Model, options: argparse.Namespace) -> None:
     """Learn from three references into a folder of their own, and draw with what was learned."""
-    folder = out / "learned"
+    folder = options.out / "learned"
     folder.mkdir(exist_ok=True)
-    for name, pixels in references().items():
-        save_photo(Photo(pixels), out / f"reference-{name}.png")
-        started = time.monotonic()
-        twin: Twin = learn_style(model, out / f"reference-{name}.png", name)
-        print(f"{name}: learned in {time.monotonic() - started:.0f} s")
-        twin.save(folder / f"{name}.safetensors")
+    pictures = references()
+    for name, pixels in pictures.items():
+        path = options.out / f"reference-{name}.png"
+        save_photo(Photo(pixels), path)
+        started, worked = time.monotonic(), time.process_time()
+        twin: Twin = learn_style(model, path, name)
+        seconds = time.monotonic() - started
+        print(
+            f"{name}: learned in {seconds:.0f} s, {time.process_time() - worked:.0f} s of one core's time", flush=True
+        )
+        twin.save(folder / f"{name}{SUFFIX}")
     learned = replace(model)
     learned.__dict__["twins"] = TwinShelf(model.generator.fingerprint, (folder,))
-    for editor in editors:
-        editor.model = learned
-    for name in learned.twins:
-        report(name, learned, editors, judge, out)
+    drawn_on(learned, pictures, open_some(EXAMPLES, 9, learned, options.inversion), SHEET)
+    photos = open_some(options.photos, min(options.count, 6), learned, options.inversion)
+    if photos:
+        drawn_on(learned, pictures, photos, options.out / "one-shot-photos.jpg")
+
+
+def drawn_on(model: Model, pictures: dict[str, Pixels], editors: list[Editor], path: Path) -> None:
+    """A sheet: the photos, and below a row for each reference, first the reference itself, then drawn photos."""
+    blank: Pixels = np.full((64, 64, 3), 255, np.uint8)
+    rows = [[blank, *(editor.photo.pixels for editor in editors)]]
+    for name, reference in pictures.items():
+        recipe = Recipe(model=model.id, twin=name)
+        renders = [editor.render(recipe) for editor in editors]
+        rows.append([reference, *(render.photo.pixels for render in renders)])
+        rows.append([blank, *(render.after[0] for render in renders)])
+    names = [text for name in pictures for text in (name, "its own picture")]
+    save_photo(Photo(grid(rows, ["photo", *names], None, cell=256)), path)
+    print(f"wrote {path}")
 
 
 def references() -> dict[str, Pixels]:
-    """Three pictures in styles that no illustrator has, from public-domain portraits."""
+    """A painting, and two pictures in styles that no illustrator has, painted here from public-domain portraits."""
     portrait, beard = (open_photo(EXAMPLES / name).pixels for name in ("portrait.jpg", "beard.jpg"))
-    ink = illustrator("sketch").draw(beard.astype(np.float32) / 255.0, View(beard.shape[1] / 2.0, grain=False))
     night = [[0.05, 0.06, 0.2], [0.1, 0.35, 0.5], [0.85, 0.35, 0.2], [1.0, 0.75, 0.35], [1.0, 0.96, 0.8]]
     moss = [[0.1, 0.08, 0.05], [0.2, 0.3, 0.15], [0.5, 0.55, 0.25], [0.85, 0.8, 0.5], [0.98, 0.95, 0.8]]
-    sepia = [[0.15, 0.08, 0.05], [0.96, 0.9, 0.78]]
     return {
+        "mona-lisa": open_photo(PAINTING).pixels,
         "poster": recoloured(portrait, night, 5),
         "moss-oil": recoloured(painted(beard), moss, 24),
-        "sepia-ink": recoloured(np.rint(ink * 255).astype(np.uint8), sepia, 64),
     }
 
 

@@ -17,7 +17,7 @@ from faceloom.directions.drawing import moved_styles, synthesize_moved
 from faceloom.domains.cutout import head_cutout
 from faceloom.domains.drawing import DrawnFace, draw_photo
 from faceloom.domains.sticker import SIDE as STICKER_SIDE
-from faceloom.domains.sticker import cut_sticker
+from faceloom.domains.sticker import cut_sticker, with_room
 from faceloom.domains.twin import blended
 from faceloom.errors import UsageError
 from faceloom.faces.align import align
@@ -243,7 +243,7 @@ class Editor:
         for face, plain, edited in zip(self.faces, before, after, strict=True):
             if recipe.paste == "transfer":
                 change = measure_change(plain, edited, face.motion, quick=self._quick)
-                photo, mask = apply_change(photo, face.crop, change, face.mask)
+                photo, mask = apply_change(photo, face.crop, change, face.mask, quick=self._quick)
             else:
                 photo, mask = paste(photo, face.crop, edited, mask=face.mask, match_colour=True)
             whole = np.maximum(whole, mask)
@@ -265,7 +265,7 @@ class Editor:
         """
         if not 1 <= face <= len(self.faces):
             raise UsageError(f"there is no open face {face}; {len(self.faces)} are open")
-        crop = self.faces[face - 1].crop
+        crop = with_room(self.photo, self.faces[face - 1].crop)
         return cut_sticker(self.render(recipe).photo, crop, head_cutout(crop), side)
 
     def _render_twin(self, recipe: Recipe, plain: list[Pixels], offset: Tensor | None) -> Render:
@@ -281,7 +281,7 @@ class Editor:
         for face, edited, picture in zip(self.faces, plain, drawn, strict=True):
             if recipe.paste == "transfer":
                 change = measure_change(face.before, edited, face.motion, quick=self._quick)
-                photo, _ = apply_change(photo, face.crop, change, face.mask)
+                photo, _ = apply_change(photo, face.crop, change, face.mask, quick=self._quick)
                 faces.append(DrawnFace(face.crop, edited, picture, face.mask, face.motion, change))
             else:
                 photo, mask = paste(photo, face.crop, picture, mask=face.mask, match_colour=False)

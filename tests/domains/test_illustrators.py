@@ -17,7 +17,7 @@ from faceloom.domains.illustrators import ILLUSTRATORS, View, draw_faces, illust
 from faceloom.domains.lines import ink
 from faceloom.domains.makeup import blush, mouths
 from faceloom.domains.shape import NATURAL, Proportions, moved, reshape
-from faceloom.domains.sticker import cut_sticker
+from faceloom.domains.sticker import cut_sticker, with_room
 from faceloom.errors import UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import detect
@@ -218,3 +218,26 @@ def test_a_sticker_shows_the_head_and_not_the_corners(opened: tuple[Photo, Crop]
     assert sticker[2, 2, 3] == 0
     rim = (sticker[..., 3] == 255) & (sticker[..., :3] > 250).all(axis=2)
     assert rim.sum() > 50
+
+
+def test_a_sticker_has_room_for_hair(opened: tuple[Photo, Crop]) -> None:
+    photo, crop = opened
+    assert head_cutout(crop)[0].max() > 0.5
+    wide = with_room(photo, crop)
+    side, wider = (np.hypot(*(one.quad[3] - one.quad[0])) for one in (crop, wide))
+    assert side < wider < 1.4 * side
+    assert wide.size == crop.size
+    assert head_cutout(wide)[0].max() < 0.5
+    # It stands on the same line as before.
+    below = wide.quad[2] - wide.quad[1]
+    apart = wide.quad[1] - crop.quad[1]
+    assert abs(below[0] * apart[1] - below[1] * apart[0]) < 1e-3 * wider * side
+
+
+def test_a_crop_that_shows_nobody_is_not_enlarged(opened: tuple[Photo, Crop]) -> None:
+    photo, crop = opened
+    blank = Crop(np.full_like(crop.pixels, 90), crop.quad, crop.face)
+    assert with_room(photo, blank) is blank
+    cutout = head_cutout(blank)
+    assert cutout.max() > 0.9
+    assert cutout[0].max() == 0.0

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from faceloom.faces.landmarks import apply
+from faceloom.faces.person import around_people
 from faceloom.faces.warp import CropSampler, Roi, region_around
 from faceloom.types import Crop, Mask, Photo, Pixels
 
@@ -23,6 +24,9 @@ _MATCH_LIMIT = 48.0  # of 255: more than a drift in colour is meant to be there
 
 def paste(photo: Photo, crop: Crop, edited: Pixels, *, mask: Mask, match_colour: bool) -> tuple[Photo, Mask]:
     """Blend an edited crop into its photo.
+
+    Where a person can be seen in the crop, the background stays the photo's: only what is person before or after the
+    edit is put in.
 
     Several faces are pasted one after the other, each into the photo that the last one gave.
 
@@ -41,6 +45,7 @@ def paste(photo: Photo, crop: Crop, edited: Pixels, *, mask: Mask, match_colour:
         ValueError: `edited` or `mask` is not square, or has the wrong type.
     """
     _check(edited, mask)
+    mask = around_people(mask, crop, edited)
     width, height = photo.size
     photo_mask = np.zeros((height, width), dtype=np.float32)
     pixels = photo.pixels.copy()

@@ -8,6 +8,9 @@ does not explain (a colour residual), and both are applied to the photo's own pi
 
 with a soft mask m that keeps the photo bit-identical where it is 0. If the generator's picture before were the photo
 itself, the edited photo would be its picture after.
+
+Where a person can be seen in photo and pictures, the residual is sorted into what is the person's and what is not, and
+the background keeps its colours: see `faceloom.faces.layers`.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ from scipy import ndimage
 from torch.nn import functional
 
 from faceloom.errors import UsageError
+from faceloom.faces.layers import Layers, Seen, sort_change
 from faceloom.faces.mask import mask_to_photo
-from faceloom.faces.warp import crop_to_roi
+from faceloom.faces.person import matte, person_before, person_in, see_people
+from faceloom.faces.warp import Kernel, crop_to_roi
 from faceloom.types import Crop, Mask, Photo, Pixels
 
 Float = NDArray[np.float32]
@@ -35,6 +40,7 @@ _LEVELS = 3
 _ROUNDS = 6
 _WINDOW = 0.05
 _STIFFNESS = 8e-3
+_PEOPLE_SIZE, _QUICK_PEOPLE_SIZE = 128, 96  # px at which people are looked for in the generator's soft pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +50,12 @@ class Change:
     Attributes:
         flow: (S, S, 2) float32: the pixel at p comes from p + flow(p); (x, y), in crop pixels.
         residual: (S, S, 3) float32: the colour to add after moving, in levels of 0 to 255.
+        seen: where the person is in the two pictures; None where all that changes is meant to, whatever it belongs to.
     """
 
     flow: Float
     residual: Float
+    seen: Seen | None = None
 
 
 def measure_change(before: Pixels, after: Pixels, motion: Mask | None = None, *, quick: bool = False) -> Change:
@@ -76,10 +84,13 @@ def measure_change(before: Pixels, after: Pixels, motion: Mask | None = None, *,
     flow = _resize(flow, size) * (size / working)
     if motion is not None:
         flow = flow * _resize(motion[..., None], size)
-    return Change(flow, last - warp(first, flow))
+    # Many edits start from one picture.
+    most = _QUICK_PEOPLE_SIZE if quick else _PEOPLE_SIZE
+    seen = Seen(last, person_before(before, most), see_people(after[None], most=most)[0])
+    return Change(flow, last - warp(first, flow), seen)
 
 
-def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask) -> tuple[Photo, Mask]:
+def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick: bool = False) -> tuple[Photo, Mask]:
     """Move and recolour the photo's own pixels.
 
     Args:
@@ -87,22 +98,53 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask) -> tuple[
         crop: the aligned face.
         change: what `measure_change` found for that face.
         mask: (M, M) in [0, 1], in crop space: how much of the change to apply.
+        quick: carry the change to the photo with the plainer interpolation, for previews.
 
     Returns:
         The edited photo, and the mask in photo space, (H, W): pixels are bit-identical where it is 0.
     """
     size = change.flow.shape[0]
     soft = _resize(mask[..., None], size)
-    layers = np.concatenate([change.flow * soft, change.residual * soft], axis=2)
-    roi, values = crop_to_roi(layers, crop, photo.size)
-    whole = mask_to_photo(mask, crop, photo.size)
+    silhouette = None if change.seen is None else person_in(crop)
+    kernel: Kernel = "bilinear" if quick else "bicubic"
+    roi, flow = crop_to_roi(change.flow * soft, crop, photo.size, kernel)
     # A flow in crop pixels becomes a flow in photo pixels by the linear part of the crop's transform.
-    flow = values[..., :2] @ crop.to_photo(size)[:2, :2].T.astype(np.float32)
-    moved = _sample(photo.pixels, roi, flow)
-    edited = np.clip(np.rint(moved + values[..., 2:]), 0, 255).astype(np.uint8)
+    moved = _sample(photo.pixels, roi, flow @ crop.to_photo(size)[:2, :2].T.astype(np.float32))
+    if change.seen is None or silhouette is None:
+        coloured = moved + crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1]
+    else:
+        person = _resize(silhouette.mask[..., None], size)[..., 0]
+        own = _resize(crop.pixels.astype(np.float32), size)
+        layers = sort_change(own, person, change.seen, change.residual, soft[..., 0])
+        fine = silhouette.coefficients
+        outline = _slid(_resize(fine, size) if quick and size < len(fine) else fine, change.flow * soft)
+        coloured = _coloured(photo.size, crop, moved, layers, outline, soft, kernel)
+    whole = mask_to_photo(mask, crop, photo.size)
+    edited = np.clip(np.rint(coloured), 0, 255).astype(np.uint8)
     pixels = photo.pixels.copy()
     pixels[roi] = np.where(whole[roi][..., None] > 0.0, edited, photo.pixels[roi])
     return Photo(pixels, photo.icc_profile, photo.name), whole
+
+
+def _coloured(
+    photo_size: tuple[int, int], crop: Crop, moved: Float, layers: Layers, outline: Float, soft: Float, kernel: Kernel
+) -> Float:
+    """The colours (h, w, 3) of a region whose pixels have moved, given a sorted change and where the person ends."""
+
+    def carried(values: Float) -> Float:
+        return crop_to_roi(values, crop, photo_size, "bilinear")[1]
+
+    person = matte(carried(outline), moved)[..., None]
+    inner = moved + crop_to_roi(layers.person * soft, crop, photo_size, kernel)[1]
+    outer = moved if layers.behind is None else moved + carried(layers.behind * soft)
+    if layers.ground is not None and layers.bared is not None:
+        share = layers.bared[..., None] * soft
+        inner = inner * (1.0 - carried(share)) + carried(layers.ground * share)
+    if layers.cover is not None and layers.covered is not None:
+        share = layers.covered[..., None] * soft
+        outer = outer * (1.0 - carried(share)) + carried(layers.cover * share)
+    coloured: Float = outer + person * (inner - outer)
+    return coloured
 
 
 def warp(picture: Float, flow: Float) -> Float:
@@ -115,6 +157,16 @@ def warp(picture: Float, flow: Float) -> Float:
         for channel in range(picture.shape[2])
     ]
     return np.stack(planes, axis=2).astype(np.float32)
+
+
+def _slid(coefficients: Float, flow: Float) -> Float:
+    """A silhouette's coefficients moved along with the pixels, by a flow in pixels of its own size (S, S, 2)."""
+    side = len(coefficients)
+    centres = (np.arange(side, dtype=np.float32) + 0.5) * (2.0 / side) - 1.0
+    grid = np.stack(np.meshgrid(centres, centres), axis=2) + _resize(flow, side) * np.float32(2.0 / len(flow))
+    planes = torch.from_numpy(np.ascontiguousarray(coefficients.transpose(2, 0, 1)))[None]
+    slid = functional.grid_sample(planes, torch.from_numpy(grid)[None], padding_mode="border", align_corners=False)
+    return slid[0].permute(1, 2, 0).numpy()
 
 
 def _dense_flow(before: Float, after: Float, rounds: int) -> Float:

@@ -13,8 +13,10 @@ import math
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional
 
 from faceloom.types import Crop, Matrix, Points
 
@@ -145,10 +147,18 @@ def _prepared_plane(plane: NDArray[np.float32], size: tuple[int, int], kernel: K
 
 def _sample(planes: list[Image.Image], matrix: Matrix, size: tuple[int, int]) -> NDArray[np.float32]:
     """Values at `matrix @ (x, y, 1)` for each pixel centre (x, y) of a picture of the given size, bilinear."""
-    values = np.empty((size[1], size[0], len(planes)), dtype=np.float32)
-    if values.size:
-        data = tuple(matrix[:2].ravel())
-        for channel, plane in enumerate(planes):
-            moved = plane.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
-            values[..., channel] = np.asarray(moved)
+    width, height = size
+    if not planes or not width or not height:
+        return np.zeros((height, width, len(planes)), dtype=np.float32)
+    source = torch.from_numpy(np.stack([np.asarray(plane) for plane in planes]))[None]
+    # To where grid_sample has the edges of the source, -1 and 1.
+    scaled = np.diag([2.0 / source.shape[3], 2.0 / source.shape[2]]) @ matrix[:2] - [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+    x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    grid = np.empty((height, width, 2), np.float32)
+    for axis, (a, b, c) in enumerate(scaled):
+        np.add((a * x + c).astype(np.float32), (b * y).astype(np.float32), out=grid[..., axis])
+    outside = (np.abs(grid[..., 0]) > 1.0) | (np.abs(grid[..., 1]) > 1.0)
+    moved = functional.grid_sample(source, torch.from_numpy(grid)[None], padding_mode="border", align_corners=False)
+    values: NDArray[np.float32] = moved[0].permute(1, 2, 0).contiguous().numpy()
+    values[outside] = 0.0
     return values

@@ -1,0 +1,116 @@
+"""Sorting an edit: what is the person's, what covers, what bares, what stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from faceloom.faces.align import align
+from faceloom.faces.detect import detect
+from faceloom.faces.layers import Layers, Seen, sort_change
+from faceloom.faces.mask import face_mask
+from faceloom.faces.person import person_in, person_mask
+from faceloom.faces.transfer import apply_change, measure_change
+from faceloom.imaging.photos import open_photo
+from faceloom.types import Crop, Photo
+
+Float = NDArray[np.float32]
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SIDE = 96
+
+
+def disc(radius: float) -> Float:
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    return np.asarray(np.hypot(x - SIDE / 2, y - SIDE / 2) < radius, np.float32)
+
+
+def sorted_(
+    photo: Float, picture: Float, residual: NDArray[np.floating], inside: Float, before: Float, after: Float
+) -> Layers:
+    everywhere = np.ones((SIDE, SIDE), np.float32)
+    return sort_change(photo, inside, Seen(picture, before, after), residual.astype(np.float32), everywhere)
+
+
+def flat(level: float) -> Float:
+    return np.full((SIDE, SIDE, 3), level, np.float32)
+
+
+def test_the_change_of_a_smaller_reconstruction_reaches_the_outline_of_the_photo() -> None:
+    photo, before = disc(36), disc(28)
+    residual = -40.0 * np.repeat(before[..., None], 3, axis=2)
+    layers = sorted_(flat(120), flat(80), residual, photo, before, before)
+    np.testing.assert_allclose(layers.person[photo > 0], -40.0, atol=6.0)
+    assert layers.behind is None
+    assert layers.covered is None
+    assert layers.bared is None
+
+
+def test_a_larger_person_covers_the_background() -> None:
+    photo, before, after = disc(24), disc(24), disc(36)
+    residual = 90.0 * np.repeat((after - before)[..., None], 3, axis=2)
+    layers = sorted_(flat(60), flat(80) + residual.astype(np.float32), residual, photo, before, after)
+    assert layers.covered is not None
+    assert layers.cover is not None
+    ring = disc(33) - disc(27)
+    assert layers.covered[ring > 0].mean() > 0.8
+    assert layers.covered[disc(40) == 0].max() < 0.05
+    # The photo's person is 20 levels darker than the generator's, and so is what grows.
+    np.testing.assert_allclose(layers.cover[ring > 0], 150.0, atol=8.0)
+
+
+def test_a_smaller_person_bares_the_background_near_it() -> None:
+    photo, before, after = disc(32), disc(32), disc(26)
+    own = flat(200) - 150.0 * photo[..., None]
+    residual = 90.0 * np.repeat((before - after)[..., None], 3, axis=2)
+    layers = sorted_(own, flat(100), residual, photo, before, after)
+    assert layers.bared is not None
+    assert layers.ground is not None
+    ring = disc(32) - disc(28)
+    assert layers.bared[ring > 0].mean() > 0.5
+    assert layers.bared[disc(20) > 0].max() < 0.05
+    np.testing.assert_allclose(layers.ground[ring > 0], 200.0, atol=8.0)
+
+
+def test_hair_of_which_no_change_of_colour_tells_does_not_grow() -> None:
+    layers = sorted_(flat(60), flat(60), flat(4), disc(24), disc(24), disc(36))
+    assert layers.covered is None
+
+
+def test_an_edit_of_the_background_is_let_through() -> None:
+    person = disc(30)
+    residual = np.where(person[..., None] > 0, 4.0, 60.0).astype(np.float32) * np.ones(3, np.float32)
+    layers = sorted_(flat(90), flat(150), residual, person, person, person)
+    assert layers.behind is not None
+    np.testing.assert_allclose(layers.behind[person == 0], 60.0, atol=6.0)
+    assert sorted_(flat(90), flat(94), flat(4), person, person, person).behind is None
+
+
+@pytest.fixture(scope="module")
+def opened() -> tuple[Photo, Crop]:
+    photo = open_photo(EXAMPLES / "portrait.jpg")
+    return photo, align(photo, detect(photo)[0], 256)
+
+
+def test_the_background_of_a_photo_stays(opened: tuple[Photo, Crop]) -> None:
+    photo, crop = opened
+    person = person_in(crop)
+    assert person is not None
+    shade = np.where(person.mask[..., None] > 0.5, 40, 25).astype(np.int16)
+    after = (crop.pixels.astype(np.int16) - shade).clip(0, 255).astype(np.uint8)
+    change = measure_change(crop.pixels, after, face_mask(crop, "face"))
+    edited, mask = apply_change(photo, crop, change, face_mask(crop, "head"))
+    moved = np.abs(edited.pixels.astype(np.int16) - photo.pixels).mean(axis=2)
+    seen = person_mask(photo.pixels)
+    inner = mask > 0.9
+    assert moved[inner & (seen > 0.95)].mean() > 25
+    assert moved[inner & (seen < 0.02)].mean() < 2.0
+
+
+def test_no_change_is_no_change(opened: tuple[Photo, Crop]) -> None:
+    photo, crop = opened
+    change = measure_change(crop.pixels, crop.pixels, face_mask(crop, "face"))
+    edited, _ = apply_change(photo, crop, change, face_mask(crop, "head"))
+    np.testing.assert_array_equal(edited.pixels, photo.pixels)
