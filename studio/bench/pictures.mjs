@@ -2,11 +2,13 @@
 //
 //   faceloom studio --no-browser --port 8765 --data "$(mktemp -d)" &
 //   npm run pictures --prefix studio -- http://127.0.0.1:8765
+import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
 const [url = "http://127.0.0.1:8765"] = process.argv.slice(2);
 const PATIENCE = 300_000;
 const folder = new URL("../../docs/pictures/", import.meta.url).pathname;
+const examples = new URL("../../examples/", import.meta.url).pathname;
 const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags });
 
@@ -70,4 +72,44 @@ const wide = await open({ viewport: { width: 2560, height: 1200 }, deviceScaleFa
 await ready(wide);
 await settled(wide);
 await shoot(wide, "wide");
+
+// What else there is to see: two faces, a photo that is refused, a long name, a cartoon, and what a person can add.
+const upload = async (to, name, content) =>
+  to.locator(".well input[type=file]").setInputFiles({ name, mimeType: "image/png", buffer: Buffer.from(content, "base64") });
+const people = ["portrait", "beard"].map((name) => readFileSync(`${examples}${name}.jpg`).toString("base64"));
+const both = await browser.newPage();
+const couple = await both.evaluate(async (sources) => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 500, height: 250 });
+  for (const [place, source] of sources.entries()) {
+    const picture = Object.assign(new Image(), { src: `data:image/jpeg;base64,${source}` });
+    await picture.decode();
+    canvas.getContext("2d").drawImage(picture, 250 * place, 0, 250, 250);
+  }
+  return canvas.toDataURL("image/png").split(",")[1];
+}, people);
+const meadow = await both.evaluate(() => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 400, height: 300 });
+  const brush = canvas.getContext("2d");
+  [["#8fb7d9", 0], ["#5d8a4a", 150]].forEach(([colour, top]) => ((brush.fillStyle = colour), brush.fillRect(0, top, 400, 150)));
+  return canvas.toDataURL("image/png").split(",")[1];
+});
+const other = await open({ ...light, colorScheme: "dark" });
+await upload(other, "A meadow behind the house, without anybody in it, on the first day of the summer holidays.png", meadow);
+await other.locator("main [role=alert]").waitFor({ timeout: PATIENCE });
+await shoot(other, "refused");
+const long = "The two of us at the station, just before the train to Bologna left without us, 2026-07-14 (2).png";
+await upload(other, long, couple);
+await other.locator(".face").nth(1).waitFor({ timeout: PATIENCE });
+await shoot(other, "faces");
+await other.locator(".face").nth(1).click();
+await ready(other);
+await settled(other);
+await other.locator(".twins button, .strip button").filter({ hasText: /Animated/ }).first().click();
+await settled(other);
+await shoot(other, "cartoon");
+await other.goto(url);
+await other.locator(".sample").first().waitFor();
+await other.waitForLoadState("networkidle");
+await other.waitForTimeout(400);
+await other.screenshot({ path: `${folder}studio-home.png`, fullPage: true });
 await browser.close();

@@ -49,6 +49,11 @@ command again.
 
 The dial's default is {default:g}.
 
+How it came about: code optimisation alone draws somebody of the same kind, however long it goes on; the likeness is in
+the tuning. A tuning makes the generator stiffer, so that every edit shows less. More locality, locality along several
+edits at once, and asking for more of an edit than wanted cost time or likeness, and hardly helped. What helps is to
+measure how stiff each face's tuning is, and to stretch its edits by that (`Tuning.response`).
+
 ## The dial
 
 {dial}
