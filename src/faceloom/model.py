@@ -26,6 +26,8 @@ from faceloom.inversion.protocol import Inverter
 from faceloom.settings import data_folder
 
 DEFAULT = "default"
+DEFAULT_LICENCE = "CC BY-NC-SA 4.0"
+"""Of the embedded weights; its card says why."""
 TWINS_FOLDER = "twins"
 _SAMPLES = 4096
 _SEED = 0
@@ -85,6 +87,12 @@ class Model:
     def twin_folder(self) -> Path:
         """Where twins that are made here are kept."""
         return data_folder() / TWINS_FOLDER / self.generator.fingerprint
+
+
+def embedded_size() -> int:
+    """Bytes of the embedded model's weights."""
+    with resources.as_file(resources.files("faceloom") / "assets" / DEFAULT) as folder:
+        return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
 @lru_cache(maxsize=2)

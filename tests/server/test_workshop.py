@@ -88,6 +88,9 @@ def test_models_are_listed_with_size_and_licence(server: Server) -> None:
     models = server.client.get("/api/models").json()
     assert models[0]["id"] == "default"
     assert (models[0]["installed"], models[0]["current"]) == (True, True)
+    card = (Path(__file__).parents[2] / "src" / "faceloom" / "assets" / "default" / "MODEL_CARD.md").read_text()
+    assert models[0]["licence"] in card.partition("## Terms")[2].partition("##")[0]
+    assert models[0]["size"] > 5e6
     assert len(models) > 1
     assert all(one["licence"] and one["title"] for one in models)
     other = next(one["id"] for one in models if not one["installed"])

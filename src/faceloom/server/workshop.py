@@ -25,7 +25,7 @@ from faceloom.directions.packs import install, installed_packs, make_pack, remov
 from faceloom.domains.twin import check_name
 from faceloom.errors import UsageError
 from faceloom.imaging.convert import to_pixels
-from faceloom.model import DEFAULT, Model
+from faceloom.model import DEFAULT, DEFAULT_LICENCE, Model, embedded_size
 from faceloom.server.encoding import in_a_row, shrunk, to_jpeg
 from faceloom.server.engine import Engine, Priority
 from faceloom.server.jobs import Jobs, Running
@@ -166,7 +166,8 @@ class Workshop:
     def models(self) -> list[CatalogModel]:
         """The embedded model, then those of the catalogue, then others that were imported."""
         used, here = self.current().id, {one.id: one for one in installed() if one.kind != "directions"}
-        found = [_described(DEFAULT, "Faceloom's own small model", 0, "MIT", used, installed=True, verified=True)]
+        title, size = "Faceloom's own small model", embedded_size()
+        found = [_described(DEFAULT, title, size, DEFAULT_LICENCE, used, installed=True, verified=True)]
         for entry in catalogue().values():
             if entry.kind != "directions":
                 is_here = entry.id in here
