@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceloom.audit import Panel, audit, on_crop
+from faceloom.audit import Audit, Panel, audit, on_crop
 from faceloom.cli.directions_report import matrix_of, report_text
 from faceloom.directions.direction import DirectionSet, Probe
 from faceloom.editor import Editor
@@ -49,7 +49,7 @@ def test_photos_are_measured_once(model: Model, tmp_path: Path) -> None:
     again = audit(model, photos, notes, panel=panel, minutes=0.0)
     assert np.array_equal(again.changes, result.changes)
     text = report_text(result, model)
-    assert "| age | own probe | 100% | 100% |" in text
+    assert "| age | own probe | 100% | 100% | 100% | 100% |" in text
     assert "As offered" in text
     assert matrix_of(result, model).shape[2] == 3
     other = replace(model, directions=DirectionSet([model.directions["smile"]], model.generator.fingerprint))
@@ -77,3 +77,11 @@ def test_a_matrix_is_drawn() -> None:
     assert picture[coloured][:, 0].max() > 200  # red, for what is above 0
     with pytest.raises(ValueError, match="need as many labels"):
         matrix_picture(values, ["a"], ["c", "d"], "title")
+
+
+def test_what_has_no_room_is_told_apart() -> None:
+    before = np.array([[5.0], [4.0], [-4.0], [-5.0]])  # two men, two women
+    moves = np.array([[-3.0, -0.1], [-3.0, 0.1], [0.1, 3.0], [0.1, 3.0]])  # a man is hardly more of a man
+    result = Audit(("gender",), ("judge: male",), moves[:, None, :, None], np.zeros((4, 1, 2)), np.ones(1), before)
+    assert result.right_way("gender", "judge: male") == (0.5, 0.75)
+    assert result.right_way_across("gender", "judge: male") == (1.0, 1.0)

@@ -73,6 +73,7 @@ class Audit:
         changes: (P, D, 2, C) change of each score at the lower and the upper amount; NaN where not measured.
         distances: (P, D, 2) of identities, before and after.
         deviations: (C,) of the scores over the unedited photos; 1 for probes, which read standard deviations.
+        before: (P, C) the scores of the unedited photos.
     """
 
     directions: tuple[str, ...]
@@ -80,6 +81,7 @@ class Audit:
     changes: Float
     distances: Float
     deviations: Float
+    before: Float
 
     @property
     def photos(self) -> int:
@@ -102,6 +104,16 @@ class Audit:
         """Share of the photos on which a score follows a direction: at the lower, and at the upper amount."""
         moved = self.changes[:, self.directions.index(direction), :, self.scores.index(score)]
         return float(np.mean(moved[:, 0] < 0)), float(np.mean(moved[:, 1] > 0))
+
+    def right_way_across(self, direction: str, score: str) -> tuple[float, float]:
+        """The same, of the photos with room to go: at the lower amount the upper half, at the upper one the lower half.
+
+        A judge can hardly find a man more of a man; whatever else an edit does then moves his score back.
+        """
+        column = self.scores.index(score)
+        moved = self.changes[:, self.directions.index(direction), :, column]
+        upper = self.before[:, column] > np.median(self.before[:, column])
+        return _share(moved[upper, 0] < 0), _share(moved[~upper, 1] > 0)
 
     def same_person(self, direction: str) -> tuple[float, float]:
         """Share of the photos on which the person is recognised: at the lower, and at the upper amount."""
@@ -198,7 +210,11 @@ def _summed(directions: Sequence[Direction], notes: Sequence[dict[str, dict[str,
     spread = np.maximum(before.std(axis=0), 1e-6)
     deviations = np.array([1.0 if score.startswith("probe") else spread[i] for i, score in enumerate(scores)])
     names = tuple(one.name for one in directions)
-    return Audit(names, scores, after - before[:, None, None], gaps, deviations)
+    return Audit(names, scores, after - before[:, None, None], gaps, deviations, before)
+
+
+def _share(right: NDArray[np.bool_]) -> float:
+    return float(right.mean()) if right.size else float("nan")
 
 
 def _installed() -> Sequence[Judge]:

@@ -15,6 +15,12 @@ Float = NDArray[np.float64]
 _SIDE_LIMIT = 0.25
 
 
+_WITH_ROOM = (
+    "*With room*: of the photos in the upper half of the judge's scores at the lower amount, and in the lower half at the "
+    "upper one.\nA judge can hardly find a man more of a man; whatever else an edit does then moves the score back."
+)
+
+
 def report_text(result: Audit, model: Model, fidelity: float | None = None) -> str:
     """What was measured, in Markdown; `fidelity` as for `audit`."""
     place = default_fidelity(model.generator) if fidelity is None else fidelity
@@ -25,6 +31,7 @@ def report_text(result: Audit, model: Model, fidelity: float | None = None) -> s
         f"at {low:+g} and {high:+g}. Made by `faceloom directions report`.",
         "## Judged",
         "\n".join(_judged_table(result)),
+        _WITH_ROOM,
         "## Identity",
         "\n".join(_identity_table(result)),
         "## Effects on photos",
@@ -78,8 +85,9 @@ def _on_drawn_faces(model: Model) -> list[tuple[str, _Table]]:
 def _judged_table(result: Audit) -> list[str]:
     low, high = AMOUNTS
     lines = [
-        f"| direction | judge | right way at {low:+g} | at {high:+g} | effect of one unit | other judged |",
-        "|---|---|---|---|---|---|",
+        f"| direction | judge | right way at {low:+g} | at {high:+g} | with room: {low:+g} | {high:+g} "
+        "| effect of one unit | other judged |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     columns, values = result.matrix()
     for direction, score in JUDGED.items():
@@ -89,8 +97,7 @@ def _judged_table(result: Audit) -> list[str]:
         wanted = row[columns.index(f"{direction} (judges)")]
         others = _others(direction, wanted, columns, row.tolist())
         for judge in (one for one in result.scores if one.endswith(f": {score}") and not one.startswith("probe")):
-            down, up = result.right_way(direction, judge)
-            lines.append(f"| {direction} | {judge} | {down:.0%} | {up:.0%} | {wanted:+.2f} | {others} |")
+            lines.append(f"| {direction} | {judge} | {_shares(result, direction, judge)} | {wanted:+.2f} | {others} |")
     return [*lines, *_probed_rows(result)]
 
 
@@ -102,12 +109,18 @@ def _probed_rows(result: Audit) -> list[str]:
         score = f"probe: {direction}"
         judged = direction in JUDGED and f"{direction} (judges)" in columns
         if not judged and score in result.scores:
-            low, high = result.right_way(direction, score)
             row = values[result.directions.index(direction)]
             effect = row[columns.index(direction)]
             others = _others(direction, effect, columns, row.tolist())
-            lines.append(f"| {direction} | own probe | {low:.0%} | {high:.0%} | {effect:+.2f} | {others} |")
+            shares = _shares(result, direction, score)
+            lines.append(f"| {direction} | own probe | {shares} | {effect:+.2f} | {others} |")
     return lines
+
+
+def _shares(result: Audit, direction: str, score: str) -> str:
+    return " | ".join(
+        f"{share:.0%}" for share in (*result.right_way(direction, score), *result.right_way_across(direction, score))
+    )
 
 
 def _others(direction: str, wanted: float, columns: list[str], row: list[float]) -> str:
