@@ -16,8 +16,8 @@ _SIDE_LIMIT = 0.25
 
 
 _WITH_ROOM = (
-    "*With room*: of the photos in the upper half of the judge's scores at the lower amount, and in the lower half at the "
-    "upper one.\nA judge can hardly find a man more of a man; whatever else an edit does then moves the score back."
+    "*With room*: of the photos in the upper half of the judge's scores at the lower amount, and in the lower half at\n"
+    "the upper one. A judge can hardly find a man more of a man; whatever else an edit does then moves the score back."
 )
 
 
