@@ -139,7 +139,7 @@ def test_values_that_are_not_numbers_and_later_versions_are_refused(editor: Edit
     with zipfile.ZipFile(path) as archive:
         data = json.loads(archive.read("avatar.json"))
     with pytest.raises(CheckpointError, match="later Faceloom"):
-        Avatar.load(rewritten(path, "avatar.json", json.dumps(data | {"version": 2}).encode()))
+        Avatar.load(rewritten(path, "avatar.json", json.dumps(data | {"version": 3}).encode()))
     with pytest.raises(CheckpointError, match="no file"):
         Avatar.load(tmp_path / "missing.avatar")
     native.write(tmp_path / "codes.safetensors", {"ws": avatar.latent.codes}, native.Header("codes", {}, {}))

@@ -29,13 +29,14 @@ from faceloom.metrics.identity import SAME_PERSON, IdentityJudge, distance
 from faceloom.metrics.judges import Judge, load_judges
 from faceloom.model import Model
 from faceloom.recipe import Recipe
-from faceloom.types import Crop, Face, Photo
+from faceloom.types import Face, Photo
 
 Float = NDArray[np.float64]
 JUDGED: Mapping[str, str] = {"age": "age", "gender": "male_logit", "smile": "happy_logit"}
 """Directions, and the score of the judges that should follow them."""
 AMOUNTS = (-2.0, 2.0)
 _IDENTITY = "identity"
+_VERSION = 2  # of what is measured; notes of another are not used
 
 
 class Panel:
@@ -196,7 +197,7 @@ def on_crop(editor: Editor) -> Editor:
     left, top = moved.min(axis=0).tolist()
     right, bottom = moved.max(axis=0).tolist()
     quad = np.array([[0.0, 0.0], [0.0, side], [side, side], [side, 0.0]])
-    crop = Crop(opened.crop.pixels, quad, Face((left, top, right, bottom), moved, opened.crop.face.score))
+    crop = replace(opened.crop, quad=quad, face=Face((left, top, right, bottom), moved, opened.crop.face.score))
     photo = Photo(opened.crop.pixels, name=editor.photo.name)
     return Editor(photo, (replace(opened, crop=crop),), editor.model)
 
@@ -231,7 +232,9 @@ def _told(name: str) -> bool:
 
 def _key(model: Model, panel: Panel, fidelity: float) -> str:
     """Of everything but the directions that a measurement depends on."""
-    digest = hashlib.sha256(f"{model.generator.fingerprint} {fidelity:g} {[one.name for one in panel.judges]}".encode())
+    digest = hashlib.sha256(
+        f"{_VERSION} {model.generator.fingerprint} {fidelity:g} {[one.name for one in panel.judges]}".encode()
+    )
     for probe in model.directions.probes.values():
         digest.update(f"{probe.name} {probe.offset}".encode() + probe.weights.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

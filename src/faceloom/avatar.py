@@ -33,7 +33,8 @@ from faceloom.model import Model
 from faceloom.types import Crop, Face, Latent, Photo, Pixels, Points
 
 SUFFIX = ".avatar"
-VERSION = 1
+VERSION = 2
+"""2 since tunings have a response; older ones are read."""
 _DESCRIPTION, _LATENT, _FACE = "avatar.json", "latent.safetensors", "face.png"
 _MAX_BYTES = {_DESCRIPTION: 1 << 20, _LATENT: 1 << 26, _FACE: 1 << 26}
 _MAX_SIDE = 4096

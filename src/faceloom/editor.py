@@ -92,7 +92,7 @@ class Editor:
         photo: Photo | str | os.PathLike[str],
         *,
         model: Model | str = DEFAULT,
-        face: int | Literal["all"] | None = None,
+        face: int | Sequence[int] | Literal["all"] | None = None,
         inverter: Inverter | InverterName | None = None,
         fidelity: float | None = None,
         progress: Callable[[Step], None] | None = None,
@@ -103,7 +103,7 @@ class Editor:
         Args:
             photo: a photo, or the path of one.
             model: a model, its id, or its folder.
-            face: which face, from 1, largest first; None for the largest, "all" for every one.
+            face: which face, or faces, from 1, largest first; None for the largest, "all" for every one.
             inverter: how to find the style code; the dial's method at `fidelity` where None.
             fidelity: from 0, most editable, to 1, most alike; the dial's default where None. Not beside `inverter`.
             progress: called after every step of the inversion.
@@ -120,7 +120,10 @@ class Editor:
         if not isinstance(photo, Photo):
             photo = open_photo(photo)
         found = detect(photo) if found is None else found
-        chosen = found if face == "all" and found else (choose(found, None if face == "all" else face, photo),)
+        if isinstance(face, int) or face is None or not found:
+            chosen: tuple[Face, ...] = (choose(found, face if isinstance(face, int) else None, photo),)
+        else:
+            chosen = found if face == "all" else tuple(choose(found, int(one), photo) for one in face)
         if isinstance(model, str):
             model = load_model(model)
         if inverter is None:
@@ -128,7 +131,7 @@ class Editor:
             inverter = model.inverter_at(place)
         if isinstance(inverter, str):
             inverter = make_inverter(inverter, model)
-        return cls(photo, _invert(photo, chosen, model, inverter, progress), model)
+        return cls(photo, _invert(photo, chosen, found, model, inverter, progress), model)
 
     @property
     def inversion(self) -> Inversion:
@@ -193,10 +196,13 @@ class Editor:
                 f"the recipe is for the model {recipe.model!r}, and the photo was opened with "
                 f"{self.model.id!r}; open it with the recipe's model"
             )
+        return self._moved(recipe, [face.tuning for face in self.faces])
+
+    def _moved(self, recipe: Recipe, tunings: Sequence[Tuning | None]) -> Tensor:
         codes = torch.stack([face.latent.codes for face in self.faces])
         moved = self.model.directions.move(codes, self._edits(recipe))
-        pairs = zip(self.faces, codes, moved, strict=True)
-        return torch.stack([after if one.tuning is None else one.tuning.stretched(w, after) for one, w, after in pairs])
+        pairs = zip(tunings, codes, moved, strict=True)
+        return torch.stack([after if one is None else one.stretched(w, after) for one, w, after in pairs])
 
     def _edits(self, recipe: Recipe) -> tuple[Edit, ...]:
         return self.model.directions.balanced(recipe.edits) if recipe.balance else recipe.edits
@@ -275,7 +281,8 @@ class Editor:
         # All of a tuning would draw a photo again; none of it, somebody else.
         strength = 1.0 - 0.5 * round(float(recipe.degree), 3)
         tunings = [face.tuning and lent(face.tuning, drawer.fingerprint, strength) for face in self.faces]
-        drawn = draw(replace(self.model, generator=drawer), self.codes(recipe), offset, tunings, caches=self._caches)
+        codes = self._moved(recipe, tunings)
+        drawn = draw(replace(self.model, generator=drawer), codes, offset, tunings, caches=self._caches)
         photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
         faces = []
         for face, edited, picture in zip(self.faces, plain, drawn, strict=True):
@@ -356,17 +363,22 @@ def draw(
 
 
 def _invert(
-    photo: Photo, faces: tuple[Face, ...], model: Model, inverter: Inverter, progress: Callable[[Step], None] | None
+    photo: Photo,
+    faces: tuple[Face, ...],
+    found: tuple[Face, ...],
+    model: Model,
+    inverter: Inverter,
+    progress: Callable[[Step], None] | None,
 ) -> tuple[OpenFace, ...]:
     size = max(CROP_SIZE, model.generator.resolution)
-    crops = [align(photo, face, size) for face in faces]
+    crops = [align(photo, face, size, found) for face in faces]
     images = to_images(np.stack([crop.pixels for crop in crops]))
-    found = inverter.invert(images, progress)
-    tunings = found.tunings or (None,) * len(crops)
-    drawn = draw(model, found.codes, None, tunings)
+    inversion = inverter.invert(images, progress)
+    tunings = inversion.tunings or (None,) * len(crops)
+    drawn = draw(model, inversion.codes, None, tunings)
     likenesses = assess(model.id, model.generator, model.encoder, images)
     opened = []
-    for crop, code, before, tuning, likeness in zip(crops, found.codes, drawn, tunings, likenesses, strict=True):
+    for crop, code, before, tuning, likeness in zip(crops, inversion.codes, drawn, tunings, likenesses, strict=True):
         latent = Latent(code, "w+", model.generator.fingerprint)
         masks = face_mask(crop, "head"), face_mask(crop, "face")
         opened.append(OpenFace(crop, latent, before, *masks, tuning, likeness))

@@ -7,7 +7,7 @@ pixel, so that the centre of that pixel is (0.5, 0.5). Angles are in degrees.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -76,11 +76,13 @@ class Crop:
         pixels: (S, S, 3) uint8 RGB, the aligned face.
         quad: (4, 2) corners of the crop in photo pixels: upper left, lower left, lower right, upper right.
         face: the face it was cut around.
+        others: other faces of the photo that are near: centre (x, y) and size, in sides of the crop.
     """
 
     pixels: Pixels
     quad: Points
     face: Face
+    others: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def size(self) -> int:
@@ -107,7 +109,21 @@ class Crop:
         landmarks = (points @ moved.to_photo().T)[:, :2]
         (left, top), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
         face = Face((float(left), float(top), float(right), float(bottom)), landmarks, self.face.score)
-        return Crop(self.pixels, quad, face)
+        return Crop(self.pixels, quad, face, self.others)
+
+    def recut(self, pixels: Pixels, quad: Points) -> Crop:
+        """Another square (S, S, 3) of the same photo, with corners `quad`, around the same face."""
+        cut = Crop(pixels, quad, self.face)
+        change = cut.from_photo(1) @ self.to_photo(1)
+        scale = float(np.sqrt(abs(np.linalg.det(change[:2, :2]))))
+        moved = [(change @ (x, y, 1.0), scale * size) for x, y, size in self.others]
+        return replace(cut, others=tuple((float(to[0]), float(to[1]), size) for to, size in moved))
+
+    def place_of(self, face: Face) -> tuple[float, float, float]:
+        """Centre (x, y) and size of a face of the same photo, in sides of the crop."""
+        points = np.c_[face.landmarks, np.ones(len(face.landmarks))] @ self.from_photo(1).T
+        x, y = points[:, :2].mean(axis=0).tolist()
+        return x, y, float(np.ptp(points[:, :2], axis=0).mean())
 
     def alone(self) -> Crop:
         """The same aligned face as a photo of its own, which it fills."""

@@ -12,7 +12,7 @@ from faceloom.faces.align import align
 from faceloom.faces.detect import detect
 from faceloom.faces.layers import Layers, Seen, sort_change
 from faceloom.faces.mask import face_mask
-from faceloom.faces.person import person_in, person_mask
+from faceloom.faces.person import person_in, see_people
 from faceloom.faces.transfer import apply_change, measure_change
 from faceloom.imaging.photos import open_photo
 from faceloom.types import Crop, Photo
@@ -103,7 +103,7 @@ def test_the_background_of_a_photo_stays(opened: tuple[Photo, Crop]) -> None:
     change = measure_change(crop.pixels, after, face_mask(crop, "face"))
     edited, mask = apply_change(photo, crop, change, face_mask(crop, "head"))
     moved = np.abs(edited.pixels.astype(np.int16) - photo.pixels).mean(axis=2)
-    seen = person_mask(photo.pixels)
+    seen = see_people(photo.pixels[None], both_ways=True)[0]
     inner = mask > 0.9
     assert moved[inner & (seen > 0.95)].mean() > 25
     assert moved[inner & (seen < 0.02)].mean() < 2.0

@@ -17,7 +17,7 @@ from faceloom.errors import CheckpointError
 from faceloom.faces import segmenter
 from faceloom.faces.align import align
 from faceloom.faces.detect import detect
-from faceloom.faces.person import Silhouette, around_people, matte, person_in, person_mask, see_people
+from faceloom.faces.person import Silhouette, around_people, matte, person_in, see_people
 from faceloom.faces.segmenter import SIDE, PersonNetwork, person_network
 from faceloom.imaging.photos import open_photo
 from faceloom.types import Crop, Photo, Pixels
@@ -44,21 +44,10 @@ def test_the_network_says_what_the_original_says(name: str) -> None:
     np.testing.assert_allclose(means, wanted, atol=2e-4)
 
 
-@pytest.mark.parametrize("size", [(640, 640), (321, 640), (97, 64), (50, 33)])
-def test_a_mask_has_the_size_of_its_photo(size: tuple[int, int]) -> None:
-    with Image.open(EXAMPLES / "distant.jpg") as picture:
-        pixels = np.asarray(picture.convert("RGB").resize(size))
-    mask = person_mask(pixels)
-    assert mask.shape == pixels.shape[:2]
-    assert mask.dtype == np.float32
-    assert mask.min() >= 0.0
-    assert mask.max() <= 1.0
-
-
 def test_a_person_is_told_from_a_loud_background() -> None:
     photo = open_photo(EXAMPLES / "distant.jpg")
     face = detect(photo)[0]
-    mask = person_mask(photo.pixels)
+    mask = see_people(photo.pixels[None], both_ways=True)[0]
     columns, rows = face.landmarks[17:].T.astype(int)
     assert mask[rows, columns].min() > 0.95
     assert mask[:100].max() < 0.1
@@ -71,7 +60,7 @@ def test_nobody_is_seen_where_nobody_is(make_photo: object) -> None:
     pixels: Pixels = make_photo(256, 256, 1).pixels
     assert see_people(pixels[None]).mean() < 0.2
     grey = np.full((256, 256, 3), 128, np.uint8)
-    assert person_mask(grey).max() < 0.5
+    assert see_people(grey[None]).max() < 0.5
 
 
 def test_a_crop_without_a_person_has_no_silhouette(portrait: tuple[Photo, Crop]) -> None:
@@ -105,6 +94,26 @@ def test_two_people_have_a_silhouette_each(portrait: tuple[Photo, Crop]) -> None
     inner = np.s_[40:, 60:196]
     assert np.abs(first.mask[inner] - alone.mask[inner]).mean() < 0.05
     assert np.abs(second.mask[inner] - alone.mask[:, ::-1][inner]).mean() < 0.08
+
+
+def test_people_who_touch_are_parted_between_their_faces(portrait: tuple[Photo, Crop]) -> None:
+    photo, _ = portrait
+    apart = 120  # px: the hair of one lies on the shoulder of the other
+    pair = Photo(np.concatenate([photo.pixels[:, :185], photo.pixels[:, 185 - apart :]], axis=1))
+    first, second = sorted(detect(pair), key=lambda face: face.box[0])
+    crop = align(pair, first, 256, (first, second))
+    ((x, y, _),) = crop.others
+    assert 0.5 < x < 1.5
+    beside = (np.array([x, y]) * 256).astype(int)
+    blind, seeing = person_in(align(pair, first, 256)), person_in(crop)
+    assert blind is not None
+    assert seeing is not None
+    edge = np.s_[beside[1] - 10 : beside[1] + 10, -12:]
+    assert blind.mask[edge].mean() > 0.6, "without knowing of the other face, they are one person"
+    assert seeing.mask[edge].mean() < 0.2
+    assert seeing.mask[110:150, 110:150].min() > 0.95
+    again = crop.recut(crop.pixels, crop.quad)
+    np.testing.assert_allclose(again.others, crop.others)
 
 
 def test_the_filter_follows_the_edge_of_the_picture() -> None:

@@ -321,5 +321,12 @@ def test_every_piece_is_done_once_and_errors_come_back() -> None:
 
 def test_what_was_compiled_from_other_sources_is_not_used() -> None:
     functions: list[Any] = [same.convolve_same, tiles.six_points]
-    kept = [function._cache._cache_file._source_stamp for function in functions]
-    assert kept[0] == kept[1] != b""
+    files = [function._cache._cache_file for function in functions]
+    assert files[0]._source_stamp == files[1]._source_stamp != b""
+    layer.styled_convolution(torch.randn(1, 8, 20, 20), torch.randn(8, 8, 3, 3), torch.ones(1, 8), None, torch.zeros(8))
+    assert files[0]._load_index() != {}
+    before, files[0]._source_stamp = files[0]._source_stamp, b"of an older version"
+    try:
+        assert files[0]._load_index() == {}
+    finally:
+        files[0]._source_stamp = before

@@ -26,7 +26,7 @@ from faceloom.metrics.reconstruction import ms_ssim, perceptual_distance, psnr
 from faceloom.model import Model
 from faceloom.types import Crop, Face, Pixels
 
-VERSION = 1
+VERSION = 2
 """Of the records: raised when what they hold changes its meaning, so that old ones are measured anew."""
 VIEW = 256
 """Side at which structure and identity are compared, whatever the generator's."""
@@ -143,7 +143,7 @@ class Bench:
         again = None
         if consistency:
             codes = inverter.invert(edited[0][1]).codes
-            move = (edited[0][0] - found.codes)[0]
+            move = (self.model.directions.move(found.codes, edits[:1]) - found.codes)[0]  # what the picture shows
             again = float(latent_editing_consistency(found.codes, codes, move, self.model.spread))
         with torch.no_grad():
             pooled = self.features.pooled(torch.cat([target, pictures]))

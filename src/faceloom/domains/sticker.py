@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -58,10 +60,10 @@ def _part(photo: Photo, crop: Crop, columns: tuple[float, float]) -> Crop:
     upper_left, lower_left, lower_right, _ = crop.quad
     low, far = (lower_left + share * (lower_right - lower_left) for share in columns)
     up = (columns[1] - columns[0]) * (upper_left - lower_left)
-    part = Crop(crop.pixels, np.array([low + up, low, far, far + up]), crop.face)
+    part = crop.recut(crop.pixels, np.array([low + up, low, far, far + up]))
     roi = region_of(part, photo.size)
     pixels = roi_to_crop(photo.pixels[roi].astype(np.float32), part, roi, crop.size)
-    return Crop(np.rint(pixels).clip(0, 255).astype(np.uint8), part.quad, crop.face)
+    return replace(part, pixels=np.rint(pixels).clip(0, 255).astype(np.uint8))
 
 
 def cut_sticker(photo: Photo, crop: Crop, cutout: Mask, side: int = SIDE) -> NDArray[np.uint8]:

@@ -6,6 +6,8 @@ A generator trained on aligned faces knows only those: eyes and mouth must sit w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ _SUPERSAMPLE = 4
 _BORDER = 0.1
 _PADDING = 0.3
 _BLUR = 0.02
+_NEAR = 1.5  # sides from the middle of the crop, beyond which other faces do not matter
 _MOST_SPANS = 16  # of the photo by the crop; no face that shows is larger
 
 
@@ -55,7 +58,7 @@ def ffhq_quad(landmarks: Points) -> Points:
     return quad
 
 
-def align(photo: Photo, face: Face, size: int) -> Crop:
+def align(photo: Photo, face: Face, size: int, others: Sequence[Face] = ()) -> Crop:
     """Cut a face out, turned upright and scaled to the square that generators of FFHQ faces expect.
 
     Where the square reaches outside the photo it is filled by reflection, blurred and faded to the median colour.
@@ -64,6 +67,7 @@ def align(photo: Photo, face: Face, size: int) -> Crop:
         photo: the photo.
         face: one of its faces.
         size: side of the crop in pixels.
+        others: faces of the same photo, of which the crop remembers those that are near.
 
     Returns:
         The crop; its quad is in the pixels of the whole photo.
@@ -82,7 +86,9 @@ def align(photo: Photo, face: Face, size: int) -> Crop:
         (wide, wide), Image.Transform.QUAD, tuple(local.ravel()), Image.Resampling.BILINEAR
     )
     crop = square.resize((size, size), Image.Resampling.LANCZOS)
-    return Crop(pixels=np.asarray(crop), quad=quad, face=face)
+    alone = Crop(pixels=np.asarray(crop), quad=quad, face=face)
+    places = (alone.place_of(other) for other in others if other is not face)
+    return replace(alone, others=tuple(one for one in places if max(abs(one[0] - 0.5), abs(one[1] - 0.5)) < _NEAR))
 
 
 def _shrink(pixels: Pixels, quad: Points, size: int) -> tuple[Pixels, Points]:

@@ -20,13 +20,15 @@ from faceloom.faces.segmenter import SIDE, person_network
 from faceloom.types import Crop, Mask, Pixels
 
 Float = NDArray[np.float32]
+_Place = tuple[float, float, float]
+"""Centre (x, y) and size of a face, in sides of the crop."""
 
 _STRIDE = 16
 _LEAST = 64  # px: below that the network sees nothing
 _REACH = 6  # of the filter, in pixels of the small copy
 _CALM = 1e-4  # variance of colours in [0, 1] below which there is no edge
 _CLEAR = 1.6  # how much contrast the mask gains: the filter leaves a veil on both sides
-_MIDDLE = 0.35, 0.75  # of an aligned crop's rows, and of its columns: the face is there
+_MIDDLE = slice(0.35, 0.75), slice(0.3, 0.7)  # of an aligned crop's rows and columns: the face is there
 _SOFT = 0.008  # standard deviation of the edge of a pasted person, in sides of the crop
 _OPENING = 2  # px: hairs thinner than that do not connect
 
@@ -44,33 +46,15 @@ class Silhouette:
     mask: Mask
 
 
-def person_mask(pixels: Pixels) -> Mask:
-    """Where people are in a photo.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB; people should fill a fair part of it, as in a portrait.
-
-    Returns:
-        (H, W) float32 in [0, 1], soft along hair.
-    """
-    height, width = pixels.shape[:2]
-    share = SIDE / max(height, width)
-    small = _resized(pixels, (_whole_strides(width * share), _whole_strides(height * share)))
-    found = _silhouette(small, see_people(small[None], both_ways=True)[0])
-    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(found.coefficients, 2, 0)]
-    large = [np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR)) for plane in planes]
-    return matte(np.dstack(large), pixels.astype(np.float32))
-
-
 def person_in(crop: Crop) -> Silhouette | None:
-    """The person whose face an aligned crop shows, without scraps and without people beside them.
+    """The person whose face an aligned crop shows, without scraps; where people touch, what is nearer to their face.
 
     The last few crops are remembered.
 
     Returns:
         The silhouette, at most 256 pixels wide; None where no person can be seen around the face, as in some drawings.
     """
-    return _remembered(_Same(crop.pixels))
+    return _remembered(_Same(crop.pixels), crop.place_of(crop.face), crop.others)
 
 
 def matte(coefficients: Float, colours: Float) -> Mask:
@@ -153,21 +137,33 @@ def _seen_before(same: _Same, most: int) -> Mask:
 
 
 @functools.lru_cache(maxsize=8)
-def _remembered(same: _Same) -> Silhouette | None:
+def _remembered(same: _Same, own: _Place, others: tuple[_Place, ...]) -> Silhouette | None:
     side = max(_LEAST, min(SIDE, same.pixels.shape[0]))
     pixels = _resized(same.pixels, (side, side))
-    seen = _alone(see_people(pixels[None], both_ways=True)[0])
+    seen = _alone(see_people(pixels[None], both_ways=True)[0] * _nearest(side, own, others))
     return None if seen is None else _silhouette(pixels, seen)
+
+
+def _nearest(side: int, own: _Place, others: tuple[_Place, ...]) -> Mask:
+    """(side, side): 1 where it is nearer to the crop's face than to any other, in sizes of the faces, 0 elsewhere."""
+    y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
+
+    def far(place: _Place) -> NDArray[np.float64]:
+        distance: NDArray[np.float64] = np.hypot(x - place[0], y - place[1]) / max(place[2], 1e-3)
+        return distance
+
+    nearest: Mask = np.all([far(own) <= far(other) for other in others], axis=0).astype(np.float32)
+    return np.broadcast_to(nearest, (side, side))
 
 
 def _alone(seen: Mask) -> Mask | None:
     """The piece that holds the face in the middle, without holes, and its soft rim; None where there is none."""
     side = len(seen)
-    middle = slice(round(_MIDDLE[0] * side), round(_MIDDLE[1] * side))
+    rows, columns = (slice(round(one.start * side), round(one.stop * side)) for one in _MIDDLE)
     pieces, count = ndimage.label(ndimage.binary_opening(seen > 0.5, iterations=_OPENING))
-    sizes = np.bincount(pieces[middle, middle].ravel(), minlength=count + 1)
+    sizes = np.bincount(pieces[rows, columns].ravel(), minlength=count + 1)
     sizes[0] = 0
-    if sizes.max() < 0.5 * (middle.stop - middle.start) ** 2:
+    if sizes.max() < 0.5 * (rows.stop - rows.start) * (columns.stop - columns.start):
         return None
     kept = ndimage.binary_fill_holes(pieces == sizes.argmax())
     near = ndimage.binary_dilation(kept, iterations=max(2, side // 40))

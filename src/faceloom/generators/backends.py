@@ -42,7 +42,7 @@ class StyledConvolution(Protocol):
         up_kernel: Tensor | None = None,
         painting: ops.Painting | None = None,
     ) -> Tensor:
-        """Feature maps to feature maps."""
+        """Feature maps to feature maps, or to an image with `painting`."""
         ...
 
 
@@ -83,8 +83,12 @@ def _missing() -> str | None:
         return 'numba is not installed; pip install "faceloom[fast]" draws about twice as fast on a CPU'
     try:
         import_module("faceloom.generators.fused.layer")
-    except ImportError as error:  # a numba that does not fit this Python or numpy
-        return f"numba does not load here: {error}"
+    except (
+        ImportError,
+        AttributeError,
+        RuntimeError,
+    ) as error:  # it does not fit, or has nowhere to keep code
+        return f"numba does not work here: {error}"
     return None
 
 

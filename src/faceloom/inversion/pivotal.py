@@ -23,7 +23,7 @@ FARTHEST = 2.0
 """How far along an edit, in deviations, locality is asked for."""
 LEAST_RESPONSE = 0.5
 """Of a tuning; edits are stretched to twice their length at most."""
-_BATCH = 8
+_BATCH = 8  # codes at 256 px; fewer of larger pictures
 
 
 class PivotalTuner:
@@ -171,7 +171,7 @@ class PivotalTuner:
         weight = face_weight(self.generator.resolution, background=0.0).to(pivot.device)
         plain, tuned = self.generator.synthesize(pivot), draw(pivot)
         shared = own = 0.0
-        for part in torch.split(moves, _BATCH):
+        for part in torch.split(moves, max(1, _BATCH * 256**2 // self.generator.resolution**2)):
             before, after = self.generator.synthesize(pivot + part) - plain, draw(pivot + part) - tuned
             shared += float((before * after * weight).sum())
             own += float((before.square() * weight).sum())

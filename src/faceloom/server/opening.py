@@ -9,6 +9,7 @@ import os
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -91,9 +92,9 @@ class Openings:
         Returns:
             The file of the codes that they replace, which may be removed.
         """
-        photo, faces = self._photo_and_faces(source)
+        photo, faces, chosen = self._photo_and_faces(source)
         model = load_model(source.model)
-        editor = Editor.open(photo, model=model, face="all", found=faces, fidelity=source.fidelity, progress=progress)
+        editor = Editor.open(photo, model=model, face=chosen, found=faces, fidelity=source.fidelity, progress=progress)
         name = f"codes-{new_id()}.safetensors"
         home = self.folder / source.id
         home.mkdir(parents=True, exist_ok=True)
@@ -116,22 +117,24 @@ class Openings:
         if source.fingerprint != model.generator.fingerprint:
             self.store.drop_codes(source.id, OTHER_MODEL)
             raise Refusal(409, "not_ready", OTHER_MODEL)
-        photo, faces = self._photo_and_faces(source)
+        photo, faces, chosen = self._photo_and_faces(source)
         try:
-            known = _Known(_read_inversion(self.folder / source.id / source.codes, len(faces)))
-            return Editor.open(photo, model=model, face="all", found=faces, inverter=known)
+            count = len(faces) if chosen == "all" else len(chosen)
+            known = _Known(_read_inversion(self.folder / source.id / source.codes, count))
+            return Editor.open(photo, model=model, face=chosen, found=faces, inverter=known)
         except CheckpointError:
             self.store.drop_codes(source.id, DAMAGED)
             raise Refusal(409, "not_ready", DAMAGED) from None
 
-    def _photo_and_faces(self, source: Source) -> tuple[Photo, tuple[Face, ...]]:
+    def _photo_and_faces(self, source: Source) -> tuple[Photo, tuple[Face, ...], tuple[int, ...] | Literal["all"]]:
+        """The photo, all of its faces, and which of them the project is about."""
         photo, faces = self.photos.open(source.photo)
         if source.faces == "all":
-            return photo, faces
+            return photo, faces, "all"
         missing = [number for number in source.faces if not 1 <= int(number) <= len(faces)]
         if missing:
             raise FaceError(f"there is no face {missing[0]} in {photo.name}; choose one of 1 to {len(faces)}")
-        return photo, tuple(faces[int(number) - 1] for number in source.faces)
+        return photo, faces, tuple(int(number) for number in source.faces)
 
     def _close_unused(self) -> None:
         held = sum(opened.bytes for opened in self._open.values())

@@ -29,7 +29,7 @@ Make = Callable[[Any, Any, Any, Any], Any]
 def compiled(function: _Function) -> _Function:
     """Compile a function at its first call and keep the result on disk; it runs without Python's global lock.
 
-    No fast-math: sums keep their order, so a picture does not depend on batch, blocks or threads.
+    No fast-math: sums keep their order, so a picture does not depend on blocks or threads.
     """
     return cast(_Function, _kept(numba.njit(nogil=True, cache=True, error_model="numpy")(function)))
 
