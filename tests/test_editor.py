@@ -15,6 +15,7 @@ from faceloom.errors import CheckpointError, DirectionError, FaceError, UsageErr
 from faceloom.generators.cache import Cancelled
 from faceloom.imaging.photos import open_photo
 from faceloom.inversion.protocol import Step
+from faceloom.inversion.tuning import Tuning, lent
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, load_model
 from faceloom.recipe import Edit, Recipe
 from faceloom.types import Photo
@@ -145,3 +146,24 @@ def test_the_effect_sheet_has_a_row_for_each_edit(editor: Editor) -> None:
     one, two = (effect_sheet(editor, recipe, cell=32) for recipe in (AGED, AGED.with_edit("smile", 1.0)))
     assert two.shape[0] > one.shape[0]
     assert one.shape[2] == 3
+
+
+def test_edits_of_a_stiff_tuning_go_further(editor: Editor) -> None:
+    face = editor.faces[0]
+    recipe = Recipe().with_edit("age", 1.0)
+    step = editor.codes(recipe) - face.latent.codes
+    tuning = Tuning({}, editor.model.generator.fingerprint, response=0.5)
+    stiff = Editor(editor.photo, (replace(face, tuning=tuning),), editor.model)
+    assert torch.allclose(stiff.codes(recipe) - face.latent.codes, 2.0 * step, atol=1e-5)
+    # A twin is lent half of the tuning, which makes it half as stiff.
+    lender = lent(tuning, "twin", 0.5)
+    assert lender.response == 0.75
+    assert torch.allclose(stiff._moved(recipe, [lender]) - face.latent.codes, step / 0.75, atol=1e-5)
+
+
+def test_faces_are_chosen_by_number(couple: Photo) -> None:
+    both = Editor.open(couple, face=(2, 1), fidelity=0.0)
+    second = Editor.open(couple, face=2, fidelity=0.0)
+    assert len(both.faces) == 2
+    assert np.array_equal(both.faces[0].crop.quad, second.faces[0].crop.quad)
+    assert len(second.faces[0].crop.others) == 1, "the other face is known, though not open"
