@@ -88,7 +88,7 @@ def morph_frames(first: Editor, second: Editor, recipe: Recipe, *, count: int = 
 
 def _moved(editor: Editor, photo: Photo, start: Pixels, now: Pixels) -> Pixels:
     face = editor.faces[0]
-    change = replace(measure_change(start, now, face.motion), seen=None)  # the person of the crop is not in this photo
+    change = measure_change(start, now, face.motion, people=False)  # the person of the crop is not in this photo
     return apply_change(photo, face.crop, change, face.mask)[0].pixels
 
 

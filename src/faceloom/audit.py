@@ -191,15 +191,8 @@ def _one_photo(
 def on_crop(editor: Editor) -> Editor:
     """The first face of an open photo, its aligned crop as the photo: renders touch nothing else, and are quick."""
     opened = editor.faces[0]
-    side = float(opened.crop.size)
-    landmarks = np.c_[opened.crop.face.landmarks, np.ones(len(opened.crop.face.landmarks))]
-    moved = (landmarks @ opened.crop.from_photo().T)[:, :2]
-    left, top = moved.min(axis=0).tolist()
-    right, bottom = moved.max(axis=0).tolist()
-    quad = np.array([[0.0, 0.0], [0.0, side], [side, side], [side, 0.0]])
-    crop = replace(opened.crop, quad=quad, face=Face((left, top, right, bottom), moved, opened.crop.face.score))
     photo = Photo(opened.crop.pixels, name=editor.photo.name)
-    return Editor(photo, (replace(opened, crop=crop),), editor.model)
+    return Editor(photo, (replace(opened, crop=opened.crop.alone()),), editor.model)
 
 
 def _summed(directions: Sequence[Direction], notes: Sequence[dict[str, dict[str, float]]]) -> Audit:

@@ -357,8 +357,7 @@ def draw(
         if tuning is None:
             drawn.append(one(model.generator, code[None], offset))
         else:
-            far = None if offset is None else offset / tuning.response
-            drawn.append(one(recalled(model.generator, tuning), code[None], far))
+            drawn.append(one(recalled(model.generator, tuning), code[None], tuning.stretched_offset(offset)))
     return [to_pixels(image)[0] for image in drawn]
 
 

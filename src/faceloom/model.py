@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -89,9 +90,13 @@ class Model:
         return data_folder() / TWINS_FOLDER / self.generator.fingerprint
 
 
+def _embedded() -> AbstractContextManager[Path]:
+    return resources.as_file(resources.files("faceloom") / "assets" / DEFAULT)
+
+
 def embedded_size() -> int:
     """Bytes of the embedded model's weights."""
-    with resources.as_file(resources.files("faceloom") / "assets" / DEFAULT) as folder:
+    with _embedded() as folder:
         return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
@@ -107,7 +112,7 @@ def load_model(name: str = DEFAULT) -> Model:
         CheckpointError: if a file is damaged, or the files do not belong together.
     """
     if name == DEFAULT:
-        with resources.as_file(resources.files("faceloom") / "assets" / DEFAULT) as folder:
+        with _embedded() as folder:
             return _read(DEFAULT, folder)
     folder = Path(name)
     if (folder / GENERATOR_FILE).is_file():

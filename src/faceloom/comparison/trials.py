@@ -105,7 +105,6 @@ def draw_edits(
         for edit in edits:
             codes, offset = directions.move(found.codes, [edit]), directions.style_offset([edit])
             if tuning is not None:
-                codes = tuning.stretched(found.codes, codes)
-                offset = None if offset is None else offset / tuning.response
+                codes, offset = tuning.stretched(found.codes, codes), tuning.stretched_offset(offset)
             drawn.append((codes, synthesize_moved(drawer, codes, offset).clamp(-1.0, 1.0)))
     return drawn

@@ -100,7 +100,7 @@ def _painted(photo: Photo, faces: Sequence[DrawnFace], side: float, share: float
     photo = Photo(_enlarged(np.clip(picture, 0.0, 1.0), photo), photo.icc_profile, photo.name)
     for face in faces:
         # Its shapes alone: the colours of a small picture would lie as smudges and halos on a large one.
-        flow = measure_change(face.plain, face.drawn, face.motion).flow
+        flow = measure_change(face.plain, face.drawn, face.motion, people=False).flow
         change = Change(flow, np.zeros((*flow.shape[:2], 3), np.float32))
         photo, _ = apply_change(photo, face.crop, change, face.mask)
     return photo

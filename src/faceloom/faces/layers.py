@@ -12,11 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional
 
+from faceloom.faces.warp import to_side
 from faceloom.types import Mask
 
 Float = NDArray[np.float32]
@@ -109,7 +108,7 @@ def _filled(values: Float, weight: Mask) -> Float:
     """
     side = len(values)
     planes = np.concatenate([values * weight[..., None], weight[..., None]], axis=2)
-    small = _resized(planes, min(side, _FILLED_SIZE))
+    small = to_side(planes, min(side, _FILLED_SIZE), "bilinear")
     result, faith = np.zeros_like(small[..., :3]), np.zeros(small.shape[:2], np.float32)
     for reach in (_NEAR, _FAR):
         sigma = reach * len(small)
@@ -119,17 +118,7 @@ def _filled(values: Float, weight: Mask) -> Float:
         result += (rest / (share + 1e-6))[..., None] * spread[..., :3]
         faith += rest
     mean = small[..., :3].sum(axis=(0, 1)) / (small[..., 3].sum() + 1e-3)
-    return _resized(result + (1.0 - faith)[..., None] * mean, side)
-
-
-def _resized(planes: Float, side: int) -> Float:
-    """(S, S, C) at another size: means where it shrinks, bilinear where it grows."""
-    tensor = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1), np.float32))[None]
-    if side <= len(planes):
-        small = functional.interpolate(tensor, (side, side), mode="area")
-    else:
-        small = functional.interpolate(tensor, (side, side), mode="bilinear", align_corners=False)
-    return small[0].permute(1, 2, 0).numpy()
+    return to_side(result + (1.0 - faith)[..., None] * mean, side, "bilinear")
 
 
 def _beside(grown: Mask) -> Mask:
@@ -138,9 +127,9 @@ def _beside(grown: Mask) -> Mask:
 
 
 def _softened(values: Float, reach: float) -> Float:
-    small = _resized(values[..., None], min(len(values), _SOFTENED_SIZE))
+    small = to_side(values[..., None], min(len(values), _SOFTENED_SIZE), "bilinear")
     soft = ndimage.gaussian_filter(small, (reach * len(small),) * 2 + (0,), mode="nearest")
-    return _resized(soft, len(values))[..., 0]
+    return to_side(soft, len(values), "bilinear")[..., 0]
 
 
 def _sure(seen: Mask) -> Mask:

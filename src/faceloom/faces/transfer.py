@@ -15,7 +15,7 @@ the background keeps its colours: see `faceloom.faces.layers`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from faceloom.errors import UsageError
 from faceloom.faces.layers import Layers, Seen, sort_change
 from faceloom.faces.mask import mask_to_photo
 from faceloom.faces.person import matte, person_before, person_in, see_people
-from faceloom.faces.warp import Kernel, crop_to_roi
+from faceloom.faces.warp import Kernel, crop_to_roi, to_side
 from faceloom.types import Crop, Mask, Photo, Pixels
 
 Float = NDArray[np.float32]
@@ -58,7 +58,9 @@ class Change:
     seen: Seen | None = None
 
 
-def measure_change(before: Pixels, after: Pixels, motion: Mask | None = None, *, quick: bool = False) -> Change:
+def measure_change(
+    before: Pixels, after: Pixels, motion: Mask | None = None, *, quick: bool = False, people: bool = True
+) -> Change:
     """Split the difference of two pictures of one face into motion and colour.
 
     Args:
@@ -67,6 +69,7 @@ def measure_change(before: Pixels, after: Pixels, motion: Mask | None = None, *,
         motion: (M, M) in [0, 1]: where things can move; everywhere if None. Features of a face move. Hair that grows
             or goes does not come from elsewhere: outside the face, a flow would only smear the background.
         quick: estimate the motion at half the size with half the rounds, for previews: about a sixth of the time.
+        people: look for the person in both; otherwise the change is the whole picture's, and `seen` is None.
 
     Returns:
         The change; `residual` is exact: moving `before` by `flow` and adding `residual` gives `after`.
@@ -80,14 +83,16 @@ def measure_change(before: Pixels, after: Pixels, motion: Mask | None = None, *,
     first, last = before.astype(np.float32), after.astype(np.float32)
     working = min(size, WORKING_SIZE // 2 if quick else WORKING_SIZE)
     rounds = _ROUNDS // 2 if quick else _ROUNDS
-    flow = _dense_flow(_structure(_resize(first, working)), _structure(_resize(last, working)), rounds)
-    flow = _resize(flow, size) * (size / working)
+    flow = _dense_flow(_structure(to_side(first, working)), _structure(to_side(last, working)), rounds)
+    flow = to_side(flow, size) * (size / working)
     if motion is not None:
-        flow = flow * _resize(motion[..., None], size)
+        flow = flow * to_side(motion[..., None], size)
+    change = Change(flow, last - warp(first, flow))
+    if not people:
+        return change
     # Many edits start from one picture.
     most = _QUICK_PEOPLE_SIZE if quick else _PEOPLE_SIZE
-    seen = Seen(last, person_before(before, most), see_people(after[None], most=most)[0])
-    return Change(flow, last - warp(first, flow), seen)
+    return replace(change, seen=Seen(last, person_before(before, most), see_people(after[None], most=most)[0]))
 
 
 def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick: bool = False) -> tuple[Photo, Mask]:
@@ -104,7 +109,7 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
         The edited photo, and the mask in photo space, (H, W): pixels are bit-identical where it is 0.
     """
     size = change.flow.shape[0]
-    soft = _resize(mask[..., None], size)
+    soft = to_side(mask[..., None], size)
     silhouette = None if change.seen is None else person_in(crop)
     kernel: Kernel = "bilinear" if quick else "bicubic"
     roi, flow = crop_to_roi(change.flow * soft, crop, photo.size, kernel)
@@ -113,11 +118,11 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
     if change.seen is None or silhouette is None:
         coloured = moved + crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1]
     else:
-        person = _resize(silhouette.mask[..., None], size)[..., 0]
-        own = _resize(crop.pixels.astype(np.float32), size)
+        person = to_side(silhouette.mask[..., None], size)[..., 0]
+        own = to_side(crop.pixels.astype(np.float32), size)
         layers = sort_change(own, person, change.seen, change.residual, soft[..., 0])
         fine = silhouette.coefficients
-        outline = _slid(_resize(fine, size) if quick and size < len(fine) else fine, change.flow * soft)
+        outline = _slid(to_side(fine, size) if quick and size < len(fine) else fine, change.flow * soft)
         coloured = _coloured(photo.size, crop, moved, layers, outline, soft, kernel)
     whole = mask_to_photo(mask, crop, photo.size)
     edited = np.clip(np.rint(coloured), 0, 255).astype(np.uint8)
@@ -163,7 +168,7 @@ def _slid(coefficients: Float, flow: Float) -> Float:
     """A silhouette's coefficients moved along with the pixels, by a flow in pixels of its own size (S, S, 2)."""
     side = len(coefficients)
     centres = (np.arange(side, dtype=np.float32) + 0.5) * (2.0 / side) - 1.0
-    grid = np.stack(np.meshgrid(centres, centres), axis=2) + _resize(flow, side) * np.float32(2.0 / len(flow))
+    grid = np.stack(np.meshgrid(centres, centres), axis=2) + to_side(flow, side) * np.float32(2.0 / len(flow))
     planes = torch.from_numpy(np.ascontiguousarray(coefficients.transpose(2, 0, 1)))[None]
     slid = functional.grid_sample(planes, torch.from_numpy(grid)[None], padding_mode="border", align_corners=False)
     return slid[0].permute(1, 2, 0).numpy()
@@ -179,8 +184,8 @@ def _dense_flow(before: Float, after: Float, rounds: int) -> Float:
     flow = np.zeros((max(8, size >> (_LEVELS - 1)),) * 2 + (2,), np.float32)
     for level in reversed(range(_LEVELS)):
         side = max(8, size >> level)
-        flow = _resize(flow, side) * (side / flow.shape[0])
-        first, last = _resize(before, side), _resize(after, side)
+        flow = to_side(flow, side) * (side / flow.shape[0])
+        first, last = to_side(before, side), to_side(after, side)
         sigma = max(1.0, _WINDOW * side)
         for _ in range(rounds):
             flow = _refine(first, last, flow, sigma)
@@ -213,16 +218,6 @@ def _structure(picture: Float) -> Float:
     contrast = np.sqrt(ndimage.gaussian_filter(flat * flat, sigma, mode="nearest"))
     structure: Float = (flat / (contrast + 0.03))[..., None].astype(np.float32)
     return structure
-
-
-def _resize(picture: Float, side: int) -> Float:
-    """(H, W, C) to (side, side, C): antialiased where it shrinks, bicubic where it grows."""
-    if picture.shape[0] == side:
-        return picture.astype(np.float32)
-    planes = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None]
-    mode = "bicubic" if side > picture.shape[0] else "area"
-    options = {"align_corners": False} if mode == "bicubic" else {}
-    return functional.interpolate(planes, (side, side), mode=mode, **options)[0].permute(1, 2, 0).numpy()
 
 
 def _sample(pixels: Pixels, roi: tuple[slice, slice], flow: Float) -> Float:

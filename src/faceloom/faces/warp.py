@@ -123,6 +123,18 @@ def roi_to_crop(
     return _sample(source, to_source @ _shift(-roi[1].start, -roi[0].start) @ crop.to_photo(size), (size, size))
 
 
+def to_side(planes: NDArray[np.float32], side: int, kernel: Kernel = "bicubic") -> NDArray[np.float32]:
+    """A square of values (S, S, C) as (side, side, C): means where it shrinks, by the kernel where it grows."""
+    if len(planes) == side:
+        return planes.astype(np.float32)
+    tensor = torch.from_numpy(np.ascontiguousarray(planes.transpose(2, 0, 1), np.float32))[None]
+    if side < len(planes):
+        scaled = functional.interpolate(tensor, (side, side), mode="area")
+    else:
+        scaled = functional.interpolate(tensor, (side, side), mode=kernel, align_corners=False)
+    return scaled[0].permute(1, 2, 0).numpy()
+
+
 def _side(crop: Crop) -> float:
     return math.hypot(*(crop.quad[3] - crop.quad[0]))
 

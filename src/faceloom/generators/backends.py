@@ -83,11 +83,7 @@ def _missing() -> str | None:
         return 'numba is not installed; pip install "faceloom[fast]" draws about twice as fast on a CPU'
     try:
         import_module("faceloom.generators.fused.layer")
-    except (
-        ImportError,
-        AttributeError,
-        RuntimeError,
-    ) as error:  # it does not fit, or has nowhere to keep code
+    except (ImportError, AttributeError, RuntimeError) as error:  # it does not fit, or cannot keep what it compiles
         return f"numba does not work here: {error}"
     return None
 

@@ -45,6 +45,10 @@ class Tuning:
         """Edited codes `moved`, taken as far from `codes` as this tuning needs for the edits to show in full."""
         return codes + (moved - codes) / self.response
 
+    def stretched_offset(self, offset: Tensor | None) -> Tensor | None:
+        """The same of what edits in S add to the style vectors; None for nothing."""
+        return None if offset is None else offset / self.response
+
     def stored(self) -> dict[str, Tensor]:
         """All of it but the fingerprint as tensors, for a file: in 16 bits, but for the response."""
         found = {name: tensor.half() for name, tensor in self.tensors.items()}

@@ -72,10 +72,8 @@ def convolve_few(
                 factors = load(factor, image * outputs + c)
                 for pixel in range(pixels):
                     place = image * pixels + pixel
-                    y, added = (
-                        load(work, 16 * place + c - 16 * panel),
-                        spread(load_float(noise, image * noise_image + pixel)),
-                    )
+                    y = load(work, 16 * place + c - 16 * panel)
+                    added = spread(load_float(noise, image * noise_image + pixel))
                     y = activated(y, factors, biases, added, gains, slopes, high, low)
                     store(out, place * outputs + c, y)
 
