@@ -76,6 +76,14 @@ def test_a_silhouette_is_one_piece_and_remembered(portrait: tuple[Photo, Crop]) 
     person = person_in(crop)
     assert person is not None
     assert person_in(crop.alone()) is person
+    assert person.at(len(person.mask)) is person
+    small = person.at(64)
+    assert person.at(64) is small
+    assert small.coefficients.shape == (64, 64, 4)
+    assert small.colours.shape == (64, 64, 3)
+    share = len(person.mask) // 64
+    means = person.mask.reshape(64, share, 64, share).mean(axis=(1, 3))
+    np.testing.assert_allclose(small.mask, means, atol=1e-5)
     _, count = ndimage.label(person.mask > 0.6)
     assert count == 1
     assert person.mask[128, 128] == 1.0

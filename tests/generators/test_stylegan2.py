@@ -82,6 +82,14 @@ def test_shapes_of_every_architecture(architecture: Architecture) -> None:
     assert bool(torch.isfinite(images).all())
 
 
+def test_multiplications_are_those_of_the_convolutions() -> None:
+    # 4 px: one 3x3 and RGB; then twice: one from half the size, one 3x3 and RGB.
+    first = 16 * 12 * (9 * 12 + 3)
+    second = 16 * 9 * 12 * 8 + 64 * 8 * (9 * 8 + 3)
+    third = 64 * 9 * 8 * 8 + 256 * 8 * (9 * 8 + 3)
+    assert make().config.multiplications == first + second + third
+
+
 def test_a_batch_is_its_images_one_by_one() -> None:
     generator = make()
     ws = generator.map(torch.randn(3, 6))

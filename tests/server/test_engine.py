@@ -4,8 +4,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from faceloom.server.engine import Engine, Priority
+from faceloom.server.engine import Engine, Priority, on_one_core
 from faceloom.server.refusals import Refusal
 
 
@@ -98,3 +99,18 @@ def test_nothing_is_taken_once_it_stops() -> None:
     with pytest.raises(Refusal) as caught:
         engine.submit(lambda: None, Priority.FULL)
     assert caught.value.status == 409
+
+
+def test_small_work_takes_one_core_and_the_next_has_all_again() -> None:
+    engine = Engine(threads=2)
+    engine.start()
+
+    def alone() -> int:
+        with on_one_core():
+            return torch.get_num_threads()
+
+    try:
+        assert engine.submit(alone, Priority.PREVIEW).result(30) == 1
+        assert engine.submit(torch.get_num_threads, Priority.FULL).result(30) == 2
+    finally:
+        engine.stop()

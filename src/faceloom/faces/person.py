@@ -17,6 +17,7 @@ from PIL import Image
 from scipy import ndimage
 
 from faceloom.faces.segmenter import SIDE, person_network
+from faceloom.faces.warp import to_side
 from faceloom.types import Crop, Mask, Pixels
 
 Float = NDArray[np.float32]
@@ -38,12 +39,18 @@ class Silhouette:
     """A soft mask of a person that follows the edges of the picture at any resolution.
 
     Attributes:
-        coefficients: (h, w, 4) float32, to be carried to the pixels of a photo, where `matte` makes a mask of them.
-        mask: (h, w) float32 in [0, 1], the mask at this size.
+        coefficients: (S, S, 4) float32, to be carried to the pixels of a photo, where `matte` makes a mask of them.
+        mask: (S, S) float32 in [0, 1], the mask at this size.
+        colours: (S, S, 3) float32, what the crop looks like at this size, in levels of 0 to 255.
     """
 
     coefficients: Float
     mask: Mask
+    colours: Float
+
+    def at(self, side: int) -> Silhouette:
+        """The same, `side` pixels wide; the last few are remembered."""
+        return self if side == len(self.mask) else _at(self, side)
 
 
 def person_in(crop: Crop) -> Silhouette | None:
@@ -137,6 +144,13 @@ def _seen_before(same: _Same, most: int) -> Mask:
 
 
 @functools.lru_cache(maxsize=8)
+def _at(silhouette: Silhouette, side: int) -> Silhouette:
+    planes = np.concatenate([silhouette.coefficients, silhouette.mask[..., None], silhouette.colours], axis=2)
+    planes = to_side(planes, side)
+    return Silhouette(planes[..., :4], planes[..., 4], planes[..., 5:])
+
+
+@functools.lru_cache(maxsize=8)
 def _remembered(same: _Same, own: _Place, others: tuple[_Place, ...]) -> Silhouette | None:
     side = max(_LEAST, min(SIDE, same.pixels.shape[0]))
     pixels = _resized(same.pixels, (side, side))
@@ -181,7 +195,8 @@ def _silhouette(pixels: Pixels, seen: Mask) -> Silhouette:
     products[[0, 3, 5]] += _CALM
     slopes = _solved(products, together)
     coefficients = _blurred(np.stack([*slopes, level - (slopes * mean).sum(axis=0)])).transpose(1, 2, 0)
-    return Silhouette(coefficients, matte(coefficients, pixels.astype(np.float32)))
+    colours = pixels.astype(np.float32)
+    return Silhouette(coefficients, matte(coefficients, colours), colours)
 
 
 def _solved(spread: Float, together: Float) -> Float:

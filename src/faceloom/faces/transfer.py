@@ -118,11 +118,10 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
     if change.seen is None or silhouette is None:
         coloured = moved + crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1]
     else:
-        person = to_side(silhouette.mask[..., None], size)[..., 0]
-        own = to_side(crop.pixels.astype(np.float32), size)
-        layers = sort_change(own, person, change.seen, change.residual, soft[..., 0])
-        fine = silhouette.coefficients
-        outline = _slid(to_side(fine, size) if quick and size < len(fine) else fine, change.flow * soft)
+        person = silhouette.at(size)
+        layers = sort_change(person.colours, person.mask, change.seen, change.residual, soft[..., 0])
+        fine = person if quick and size < len(silhouette.mask) else silhouette
+        outline = _slid(fine.coefficients, change.flow * soft)
         coloured = _coloured(photo.size, crop, moved, layers, outline, soft, kernel)
     whole = mask_to_photo(mask, crop, photo.size)
     edited = np.clip(np.rint(coloured), 0, 255).astype(np.uint8)
@@ -153,25 +152,32 @@ def _coloured(
 
 
 def warp(picture: Float, flow: Float) -> Float:
-    """Picture (H, W, C) sampled at p + flow(p), bilinear, edges repeated."""
+    """Picture (H, W, C) sampled at p + flow(p), in its pixels; bilinear, edges repeated."""
     height, width = picture.shape[:2]
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    where = np.stack([y + flow[..., 1], x + flow[..., 0]])
-    planes = [
-        ndimage.map_coordinates(picture[..., channel], where, order=1, mode="nearest")
-        for channel in range(picture.shape[2])
-    ]
-    return np.stack(planes, axis=2).astype(np.float32)
+    return _taken(picture, _places(slice(0, height), slice(0, width)) + flow, "bilinear")
 
 
 def _slid(coefficients: Float, flow: Float) -> Float:
     """A silhouette's coefficients moved along with the pixels, by a flow in pixels of its own size (S, S, 2)."""
     side = len(coefficients)
-    centres = (np.arange(side, dtype=np.float32) + 0.5) * (2.0 / side) - 1.0
-    grid = np.stack(np.meshgrid(centres, centres), axis=2) + to_side(flow, side) * np.float32(2.0 / len(flow))
-    planes = torch.from_numpy(np.ascontiguousarray(coefficients.transpose(2, 0, 1)))[None]
-    slid = functional.grid_sample(planes, torch.from_numpy(grid)[None], padding_mode="border", align_corners=False)
-    return slid[0].permute(1, 2, 0).numpy()
+    return warp(coefficients, to_side(flow, side) * np.float32(side / len(flow)))
+
+
+def _places(rows: slice, columns: slice) -> Float:
+    """Where the pixels of a region are: (h, w, 2), (x, y)."""
+    y, x = np.mgrid[rows, columns].astype(np.float32)
+    return np.stack([x, y], axis=2)
+
+
+def _taken(picture: Float | Pixels, places: Float, kernel: Kernel) -> Float:
+    """A picture's values (h, w, C) at places (h, w, 2) in its pixels, edges repeated."""
+    height, width = picture.shape[:2]
+    grid = (places + np.float32(0.5)) * np.array([2.0 / width, 2.0 / height], np.float32) - np.float32(1.0)
+    planes = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32))[None]
+    taken = functional.grid_sample(
+        planes, torch.from_numpy(grid)[None], mode=kernel, padding_mode="border", align_corners=False
+    )
+    return taken[0].permute(1, 2, 0).numpy()
 
 
 def _dense_flow(before: Float, after: Float, rounds: int) -> Float:
@@ -204,7 +210,7 @@ def _refine(first: Float, last: Float, flow: Float, sigma: float) -> Float:
     products = np.stack(
         [(gx * gx).sum(2), (gx * gy).sum(2), (gy * gy).sum(2), (gx * error).sum(2), (gy * error).sum(2)]
     )
-    xx, xy, yy, xe, ye = (ndimage.gaussian_filter(plane, sigma, mode="nearest") for plane in products)
+    xx, xy, yy, xe, ye = ndimage.gaussian_filter(products, (0.0, sigma, sigma), mode="nearest")
     xx, yy = xx + _STIFFNESS, yy + _STIFFNESS
     determinant = xx * yy - xy * xy
     return np.stack([(yy * xe - xy * ye) / determinant, (xx * ye - xy * xe) / determinant], axis=2).astype(np.float32)
@@ -226,21 +232,5 @@ def _sample(pixels: Pixels, roi: tuple[slice, slice], flow: Float) -> Float:
     reach = int(np.ceil(np.abs(flow).max(initial=0.0))) + 3
     top, left = max(0, rows.start - reach), max(0, columns.start - reach)
     source = pixels[top : rows.stop + reach, left : columns.stop + reach]
-    height, width = source.shape[:2]
-    y, x = np.mgrid[rows, columns].astype(np.float32)
-    grid = np.stack(
-        [
-            (x - left + flow[..., 0] + 0.5) * (2.0 / width) - 1.0,
-            (y - top + flow[..., 1] + 0.5) * (2.0 / height) - 1.0,
-        ],
-        axis=2,
-    )
-    planes = torch.from_numpy(np.ascontiguousarray(source.transpose(2, 0, 1)).astype(np.float32))[None]
-    moved = functional.grid_sample(
-        planes,
-        torch.from_numpy(grid.astype(np.float32))[None],
-        mode="bicubic",
-        padding_mode="border",
-        align_corners=False,
-    )
-    return moved[0].permute(1, 2, 0).numpy()
+    inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    return _taken(source, _places(*inside) + flow, "bicubic")

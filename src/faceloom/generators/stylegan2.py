@@ -84,6 +84,17 @@ class StyleGAN2Config:
         hidden = self.mapping_dim or self.w_dim
         return MappingConfig(self.z_dim, self.w_dim, self.c_dim, self.mapping_layers, hidden, self.mapping_gain)
 
+    @property
+    def multiplications(self) -> int:
+        """Multiply-adds of one image, as direct convolutions would do them."""
+        total, before = 0, 0
+        for block, channels in enumerate(self.channels):
+            pixels = 16 << 2 * block
+            # The convolution that doubles the size starts from a quarter of the pixels; the first block has none.
+            total += pixels * channels * (9 * channels + 9 * before // 4 + 3)
+            before = channels
+        return total
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)

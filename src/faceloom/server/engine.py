@@ -6,11 +6,12 @@ other. What a person waits for with a finger on a slider goes first: a long job 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -115,6 +116,19 @@ class Engine:
             _do(entry)
             self._inside_long = False
             del entry  # or the last result would be held until there is something new to do
+
+
+@contextlib.contextmanager
+def on_one_core() -> Iterator[None]:
+    """Have this thread's PyTorch use one core for a while: work of a few milliseconds gains nothing from a second."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _do(entry: _Entry) -> None:

@@ -21,8 +21,10 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from faceloom.generators.cache import Cancelled
+from faceloom.generators.protocol import Generator
+from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.server.encoding import to_jpeg
-from faceloom.server.engine import Engine, Priority
+from faceloom.server.engine import Engine, Priority, on_one_core
 from faceloom.server.opening import Openings
 from faceloom.server.recipes import to_recipe
 from faceloom.server.refusals import Refusal, describe, refusal_of
@@ -44,6 +46,7 @@ GONE, NO_PROJECT, GARBLED = 4410, 4404, 1003
 _MOST_CONNECTIONS = 64
 _MOST_TEXT = 100_000
 _ROUNDING = 64
+_SMALL = 10**9  # multiplications an image
 _ORDER = ("error", "state", "progress", "picture")
 
 _Request = LiveRender | LiveFull
@@ -251,11 +254,9 @@ class Live:
         if isinstance(request, LiveRender):
             # Windows are resized pixel by pixel; a copy of the photo for each size would be wasted.
             side = -(-request.side // _ROUNDING) * _ROUNDING
-            photo, kind, quality = (
-                opened.scaled(side).render(recipe, cancelled=cancelled).photo,
-                "preview",
-                PREVIEW_QUALITY,
-            )
+            with on_one_core() if _is_small(opened.editor.model.generator) else contextlib.nullcontext():
+                photo = opened.scaled(side).render(recipe, cancelled=cancelled).photo
+            kind, quality = "preview", PREVIEW_QUALITY
         else:
             photo, kind, quality = opened.editor.render(recipe, cancelled=cancelled).photo, "full", FULL_QUALITY
         picture = to_jpeg(photo, quality)
@@ -274,6 +275,11 @@ class Live:
             ),
             picture,
         )
+
+
+def _is_small(generator: Generator) -> bool:
+    """Whether a second core would draw previews hardly sooner, while the browser needs it to show them."""
+    return isinstance(generator, StyleGAN2) and generator.config.multiplications < _SMALL
 
 
 def pack(header: LiveFrame, picture: bytes) -> bytes:
