@@ -36,7 +36,7 @@ JUDGED: Mapping[str, str] = {"age": "age", "gender": "male_logit", "smile": "hap
 """Directions, and the score of the judges that should follow them."""
 AMOUNTS = (-2.0, 2.0)
 _IDENTITY = "identity"
-_VERSION = 2  # of what is measured; notes of another are not used
+_VERSION = 3  # of what is measured; notes of another are not used
 
 
 class Panel:

@@ -114,6 +114,17 @@ def test_detail_of_the_photo_survives() -> None:
     assert np.abs(shift[..., 1][full]).max() <= 1
 
 
+def test_what_is_darker_than_the_generator_drew_it_changes_less() -> None:
+    """Bars that are half as light as the picture before, and as light, and twice: brightening reaches them by share."""
+    bars = np.repeat(np.array([50, 100, 200], np.uint8), 200)[None, :, None]
+    photo = Photo(np.ascontiguousarray(np.broadcast_to(bars, (600, 600, 3))))
+    crop = crop_at(photo, (0.0, 0.0), 600, 0.0)
+    before = np.full((48, 48, 3), 100, np.uint8)
+    edited, _ = apply_change(photo, crop, measure_change(before, before + np.uint8(31)), np.ones((48, 48), np.float32))
+    shift = edited.pixels[300, [100, 300, 500]].astype(int) - photo.pixels[300, [100, 300, 500]]
+    assert shift[:, 0].tolist() == [round(31 * (50 + 24) / (100 + 24)), 31, 31]
+
+
 def test_pictures_of_different_sizes_are_refused() -> None:
     with pytest.raises(UsageError, match="squares of one size"):
         measure_change(texture(64, 64), texture(32, 32))

@@ -4,10 +4,11 @@ A small generator redraws a face without its pores, glasses and hairs. But it kn
 So the difference between its picture before and its picture after is split into a motion (a dense flow) and what motion
 does not explain (a colour residual), and both are applied to the photo's own pixels at the photo's own resolution:
 
-    edited(p) = photo(p + m(p) flow(p)) + m(p) residual(p)
+    edited(p) = photo(p + m(p) flow(p)) + m(p) g(p) residual(p)
 
 with a soft mask m that keeps the photo bit-identical where it is 0. If the generator's picture before were the photo
-itself, the edited photo would be its picture after.
+itself, the edited photo would be its picture after. Where the photo is darker, g takes back as much of the residual: in
+the shade between two strands of hair, or on the frame of glasses that were not drawn, less light changes, too.
 
 Where a person can be seen in photo and pictures, the residual is sorted into what is the person's and what is not, and
 the background keeps its colours: see `faceloom.faces.layers`.
@@ -40,6 +41,8 @@ _LEVELS = 3
 _ROUNDS = 6
 _WINDOW = 0.05
 _STIFFNESS = 8e-3
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_DARK = 24.0  # levels: below, pictures are too dark to be compared
 _PEOPLE_SIZE, _QUICK_PEOPLE_SIZE = 128, 96  # px at which people are looked for in the generator's soft pictures
 
 
@@ -50,11 +53,14 @@ class Change:
     Attributes:
         flow: (S, S, 2) float32: the pixel at p comes from p + flow(p); (x, y), in crop pixels.
         residual: (S, S, 3) float32: the colour to add after moving, in levels of 0 to 255.
+        light: (S, S) float32: how light the picture before is after moving, same levels; None to add the residual to
+            whatever the photo shows.
         seen: where the person is in the two pictures; None where all that changes is meant to, whatever it belongs to.
     """
 
     flow: Float
     residual: Float
+    light: Float | None = None
     seen: Seen | None = None
 
 
@@ -87,7 +93,8 @@ def measure_change(
     flow = to_side(flow, size) * (size / working)
     if motion is not None:
         flow = flow * to_side(motion[..., None], size)
-    change = Change(flow, last - warp(first, flow))
+    moved = warp(first, flow)
+    change = Change(flow, last - moved, moved @ _LUMA)
     if not people:
         return change
     # Many edits start from one picture.
@@ -115,14 +122,15 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
     roi, flow = crop_to_roi(change.flow * soft, crop, photo.size, kernel)
     # A flow in crop pixels becomes a flow in photo pixels by the linear part of the crop's transform.
     moved = _sample(photo.pixels, roi, flow @ crop.to_photo(size)[:2, :2].T.astype(np.float32))
+    share = _share(moved, change.light, crop, photo.size)
     if change.seen is None or silhouette is None:
-        coloured = moved + crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1]
+        coloured = moved + share * crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1]
     else:
         person = silhouette.at(size)
         layers = sort_change(person.colours, person.mask, change.seen, change.residual, soft[..., 0])
         fine = person if quick and size < len(silhouette.mask) else silhouette
         outline = _slid(fine.coefficients, change.flow * soft)
-        coloured = _coloured(photo.size, crop, moved, layers, outline, soft, kernel)
+        coloured = _coloured(photo.size, crop, moved, layers, outline, soft, share, kernel)
     whole = mask_to_photo(mask, crop, photo.size)
     edited = np.clip(np.rint(coloured), 0, 255).astype(np.uint8)
     pixels = photo.pixels.copy()
@@ -130,8 +138,24 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
     return Photo(pixels, photo.icc_profile, photo.name), whole
 
 
+def _share(moved: Float, light: Float | None, crop: Crop, photo_size: tuple[int, int]) -> Float:
+    """How much of the residual suits pixels (h, w, 3) of the photo that have moved: (h, w, 1) in [0, 1]."""
+    if light is None:
+        return np.ones((*moved.shape[:2], 1), np.float32)
+    _, drawn = crop_to_roi(light[..., None], crop, photo_size, "bilinear")
+    share: Float = np.clip(((moved @ _LUMA)[..., None] + _DARK) / (np.maximum(drawn, 0.0) + _DARK), 0.0, 1.0)
+    return share
+
+
 def _coloured(
-    photo_size: tuple[int, int], crop: Crop, moved: Float, layers: Layers, outline: Float, soft: Float, kernel: Kernel
+    photo_size: tuple[int, int],
+    crop: Crop,
+    moved: Float,
+    layers: Layers,
+    outline: Float,
+    soft: Float,
+    share: Float,
+    kernel: Kernel,
 ) -> Float:
     """The colours (h, w, 3) of a region whose pixels have moved, given a sorted change and where the person ends."""
 
@@ -139,14 +163,14 @@ def _coloured(
         return crop_to_roi(values, crop, photo_size, "bilinear")[1]
 
     person = matte(carried(outline), moved)[..., None]
-    inner = moved + crop_to_roi(layers.person * soft, crop, photo_size, kernel)[1]
-    outer = moved if layers.behind is None else moved + carried(layers.behind * soft)
+    inner = moved + share * crop_to_roi(layers.person * soft, crop, photo_size, kernel)[1]
+    outer = moved if layers.behind is None else moved + share * carried(layers.behind * soft)
     if layers.ground is not None and layers.bared is not None:
-        share = layers.bared[..., None] * soft
-        inner = inner * (1.0 - carried(share)) + carried(layers.ground * share)
+        bared = layers.bared[..., None] * soft
+        inner = inner * (1.0 - carried(bared)) + carried(layers.ground * bared)
     if layers.cover is not None and layers.covered is not None:
-        share = layers.covered[..., None] * soft
-        outer = outer * (1.0 - carried(share)) + carried(layers.cover * share)
+        covered = layers.covered[..., None] * soft
+        outer = outer * (1.0 - carried(covered)) + carried(layers.cover * covered)
     coloured: Float = outer + person * (inner - outer)
     return coloured
 
@@ -218,7 +242,7 @@ def _refine(first: Float, last: Float, flow: Float, sigma: float) -> Float:
 
 def _structure(picture: Float) -> Float:
     """(H, W, 1): luma with its local mean taken out and its contrast evened, so that light changes are not motion."""
-    luma = (picture @ np.array([0.299, 0.587, 0.114], np.float32)) / 255.0
+    luma = (picture @ _LUMA) / 255.0
     sigma = 0.08 * luma.shape[0]
     flat = luma - ndimage.gaussian_filter(luma, sigma, mode="nearest")
     contrast = np.sqrt(ndimage.gaussian_filter(flat * flat, sigma, mode="nearest"))
