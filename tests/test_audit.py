@@ -85,3 +85,13 @@ def test_what_has_no_room_is_told_apart() -> None:
     result = Audit(("gender",), ("judge: male",), moves[:, None, :, None], np.zeros((4, 1, 2)), np.ones(1), before)
     assert result.right_way("gender", "judge: male") == (0.5, 0.75)
     assert result.right_way_across("gender", "judge: male") == (1.0, 1.0)
+
+
+def test_judges_are_averaged_in_their_deviations() -> None:
+    before = np.array([[0.0, 0.0], [1.0, 10.0]])
+    moves = np.array([[[-1.0, -1.0], [1.0, 30.0]], [[0.1, -4.0], [-2.0, 10.0]]])  # photos, amounts, judges
+    scores = ("one: male", "other: male")
+    result = Audit(("gender",), scores, moves[:, None], np.zeros((2, 1, 2)), np.array([1.0, 10.0]), before)
+    assert result.right_way("gender", scores[0]) == (0.5, 0.5)
+    assert result.right_way("gender", *scores) == (1.0, 0.5)  # 0.1 and -0.4; -2 and 1
+    assert result.right_way_across("gender", *scores) == (1.0, 1.0)

@@ -101,20 +101,28 @@ class Audit:
         names = sorted(groups, key=lambda name: "(judges)" not in name)
         return names, np.stack([one[:, groups[name]].mean(axis=1) for name in names], axis=1)
 
-    def right_way(self, direction: str, score: str) -> tuple[float, float]:
-        """Share of the photos on which a score follows a direction: at the lower, and at the upper amount."""
-        moved = self.changes[:, self.directions.index(direction), :, self.scores.index(score)]
+    def right_way(self, direction: str, *scores: str) -> tuple[float, float]:
+        """Share of the photos on which a score follows a direction: at the lower, and at the upper amount.
+
+        Several scores are averaged, each in its standard deviations.
+        """
+        _, moved = self._averaged(direction, scores)
         return float(np.mean(moved[:, 0] < 0)), float(np.mean(moved[:, 1] > 0))
 
-    def right_way_across(self, direction: str, score: str) -> tuple[float, float]:
+    def right_way_across(self, direction: str, *scores: str) -> tuple[float, float]:
         """The same, of the photos with room to go: at the lower amount the upper half, at the upper one the lower half.
 
         A judge can hardly find a man more of a man; whatever else an edit does then moves his score back.
         """
-        column = self.scores.index(score)
-        moved = self.changes[:, self.directions.index(direction), :, column]
-        upper = self.before[:, column] > np.median(self.before[:, column])
+        before, moved = self._averaged(direction, scores)
+        upper = before > np.median(before)
         return _share(moved[upper, 0] < 0), _share(moved[~upper, 1] > 0)
+
+    def _averaged(self, direction: str, scores: Sequence[str]) -> tuple[Float, Float]:
+        """(P,) means of scores before, and (P, 2) of their changes along a direction."""
+        columns = [self.scores.index(score) for score in scores]
+        changes = self.changes[:, self.directions.index(direction)][..., columns] / self.deviations[columns]
+        return (self.before[:, columns] / self.deviations[columns]).mean(axis=1), changes.mean(axis=2)
 
     def same_person(self, direction: str) -> tuple[float, float]:
         """Share of the photos on which the person is recognised: at the lower, and at the upper amount."""

@@ -18,6 +18,7 @@ _SIDE_LIMIT = 0.25
 _WITH_ROOM = (
     "*With room*: of the photos in the upper half of the judge's scores at the lower amount, and in the lower half at\n"
     "the upper one. A judge can hardly find a man more of a man; whatever else an edit does then moves the score back."
+    "\n\n*Both, averaged*: the mean of the two judges' scores, each in its standard deviations over the photos."
 )
 
 
@@ -96,8 +97,12 @@ def _judged_table(result: Audit) -> list[str]:
         row = values[result.directions.index(direction)]
         wanted = row[columns.index(f"{direction} (judges)")]
         others = _others(direction, wanted, columns, row.tolist())
-        for judge in (one for one in result.scores if one.endswith(f": {score}") and not one.startswith("probe")):
-            lines.append(f"| {direction} | {judge} | {_shares(result, direction, judge)} | {wanted:+.2f} | {others} |")
+        judges = [one for one in result.scores if one.endswith(f": {score}") and not one.startswith("probe")]
+        rows = {judge: (judge,) for judge in judges} | ({"both, averaged": tuple(judges)} if len(judges) == 2 else {})
+        for label, scores in rows.items():
+            lines.append(
+                f"| {direction} | {label} | {_shares(result, direction, *scores)} | {wanted:+.2f} | {others} |"
+            )
     return [*lines, *_probed_rows(result)]
 
 
@@ -117,10 +122,9 @@ def _probed_rows(result: Audit) -> list[str]:
     return lines
 
 
-def _shares(result: Audit, direction: str, score: str) -> str:
-    return " | ".join(
-        f"{share:.0%}" for share in (*result.right_way(direction, score), *result.right_way_across(direction, score))
-    )
+def _shares(result: Audit, direction: str, *scores: str) -> str:
+    shares = (*result.right_way(direction, *scores), *result.right_way_across(direction, *scores))
+    return " | ".join(f"{share:.0%}" for share in shares)
 
 
 def _others(direction: str, wanted: float, columns: list[str], row: list[float]) -> str:
