@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from faceloom.cli.evaluate import evaluate
 from faceloom.editor import make_inverter
 from faceloom.errors import UsageError
 from faceloom.evaluation import (
@@ -14,6 +18,8 @@ from faceloom.evaluation import (
     samples,
 )
 from faceloom.model import load_model
+from faceloom.training.images import FaceSet
+from faceloom.training.packing import pack
 
 
 def row(table: str, start: str) -> list[str]:
@@ -63,3 +69,14 @@ def test_too_few_faces_are_refused() -> None:
     with pytest.raises(UsageError, match="too few"):
         evaluate_samples(load_model(), np.zeros((5, 32, 32, 3), np.uint8))
     assert torch.is_grad_enabled()
+
+
+def test_packed_faces_are_evaluated(tmp_path: Path) -> None:
+    model = load_model()
+    own = samples(model, 24, 1.0, seed=1)
+    faces = FaceSet(own, np.zeros((24, 68, 2)), tuple(f"a/{number}.png" for number in range(24)))
+    pack(faces, tmp_path / "faces.zip", 2**21)
+    out = tmp_path / "out"
+    result = CliRunner().invoke(evaluate, ["--data", str(tmp_path / "faces.zip"), "--all", "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "dB, 24 faces" in (out / "evaluation.md").read_text(encoding="utf-8")

@@ -119,7 +119,7 @@ def evaluate_reconstruction(
     pairs = zip(drawn, faces, strict=True)
     identity = np.array([distance(judge.embed(_large(a)), judge.embed(_large(b))) for a, b in pairs])
     rows = (
-        (f"PSNR at {size} px, dB, {len(faces)} held-out faces", f"{peak:.2f}", "∞"),
+        (f"PSNR at {size} px, dB, {len(faces)} faces", f"{peak:.2f}", "∞"),
         ("SSIM", f"{structure:.3f}", "1"),
         ("perceptual distance", f"{far:.3f}", "0"),
         ("identity distance (dlib)", f"{identity.mean():.3f}", "0"),

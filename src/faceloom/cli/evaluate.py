@@ -23,13 +23,16 @@ from faceloom.model import DEFAULT, load_model
 from faceloom.provenance.claims import Claim
 from faceloom.provenance.saving import save_picture
 from faceloom.settings import keep_memory
-from faceloom.training.images import FaceSet, load_faces
+from faceloom.training.images import FaceSet
+from faceloom.training.packing import gather, is_packed
 from faceloom.types import Photo
 
 
 @click.command()
 @click.argument("model", default=DEFAULT)
-@click.option("--data", type=FILE, multiple=True, help="Folder or zip of pictures with faces; repeat for more.")
+@click.option(
+    "--data", type=FILE, multiple=True, help="Folder or zip of pictures with faces, or packed faces; repeat for more."
+)
 @click.option(
     "--faces", "faces_file", type=FILE, help="Aligned faces that `faceloom train` kept (faces.npz), instead of --data."
 )
@@ -56,8 +59,7 @@ def evaluate(
     keep_memory()
     loaded = load_model(model)
     out.mkdir(parents=True, exist_ok=True)
-    size = max(256, loaded.generator.resolution)
-    faces = FaceSet.load(faces_file) if faces_file else _load(data, size)
+    faces = FaceSet.load(faces_file) if faces_file else _load(data, loaded.generator.resolution)
     known = faces.subset(faces.held_out) if held_out else faces
     if not len(known):
         raise click.UsageError("none of these faces is held out; use --all, or give more faces")
@@ -81,6 +83,8 @@ def evaluate(
     click.echo(f"{out}: evaluation.md, samples-0.7.png, samples-1.0.png, reconstructions.png")
 
 
-def _load(data: tuple[Path, ...], size: int) -> FaceSet:
+def _load(data: tuple[Path, ...], resolution: int) -> FaceSet:
+    # Packed faces are as small as the model that they were packed for.
+    size = resolution if any(map(is_packed, data)) else max(256, resolution)
     with bar("Finding faces") as update:
-        return load_faces(data, size, progress=update)
+        return gather(data, size, progress=update)
