@@ -243,7 +243,8 @@ def _key(model: Model, panel: Panel, fidelity: float) -> str:
 
 def _mark(direction: Direction, amount: float) -> str:
     """The name of a measurement: of what the direction does, whatever it is called."""
-    content = direction.space.encode() + direction.vector.contiguous().numpy().tobytes()
+    parts = [part for part in (direction.vector, direction.bend) if part is not None]
+    content = direction.space.encode() + b"".join(part.contiguous().numpy().tobytes() for part in parts)
     return f"{hashlib.sha256(content).hexdigest()[:16]} {amount:+g}"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,32 @@ def test_sets_join_and_names_are_unique() -> None:
         one.check_generator("g")
     flipped = move("x", 1, 2).renamed("z", "c", "d", flip=True)
     assert flipped.vector[0].tolist() == [-1.0, -2.0]
+
+
+def bent(name: str, vector: list[float], bend: list[float]) -> Direction:
+    return replace(move(name, *vector), bend=torch.tensor(bend).expand(2, -1).clone())
+
+
+def test_a_bent_path_parts_at_its_middle(tmp_path: Path) -> None:
+    one = bent("x", [1.0, 0.0], [0.0, 0.5])
+    assert one.step(2.0)[0].tolist() == [2.0, 1.0]
+    assert one.step(-2.0)[0].tolist() == [-2.0, 1.0]
+    assert one.scaled(0.5).step(-2.0)[0].tolist() == [-1.0, 0.5]
+    flipped = one.renamed("y", "b", "a", flip=True)
+    assert torch.equal(flipped.step(1.5), one.step(-1.5))
+    codes = torch.zeros(3, 2, 2)
+    moved = DirectionSet([one], "f").move(codes, [Edit("x", -1.0)])
+    assert torch.equal(moved, one.step(-1.0).expand(3, -1, -1))
+    DirectionSet([one, move("straight", 1.0, 1.0)], "f").save(tmp_path / "d.safetensors")
+    loaded = DirectionSet.load(tmp_path / "d.safetensors")
+    assert loaded["x"].follows(one)
+    assert loaded["straight"].bend is None
+    assert not one.follows(move("x", 1.0, 0.0))
+    assert not one.follows(move("x", 1.0, 0.0, space="s"))
+
+
+def test_a_bad_bend_is_refused() -> None:
+    with pytest.raises(DirectionError, match="bend of the direction 'x' must be finite, of the shape"):
+        replace(move("x", 1.0, 0.0), bend=torch.zeros(1, 2))
+    with pytest.raises(DirectionError, match="bend of the direction 'x' must be finite"):
+        bent("x", [1.0, 0.0], [0.0, float("nan")])

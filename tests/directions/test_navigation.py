@@ -52,14 +52,14 @@ def test_what_is_held_leaves_the_step(painter: Painter, reader: PictureReader, c
     before = effects(painter, reader, codes, step)
     assert before[1] > before[0] > 0.3
     leg = Leg.of(painter, codes, reader)
-    found = navigate(painter, step, "red", leg, reader, course=QUICK)
+    found, _ = navigate(painter, step, "red", leg, reader, course=QUICK)
     red, green, blue = effects(painter, reader, codes, found)
     assert red > 0.7
     assert abs(green) < 0.25 * red
     assert abs(blue) < 0.1 * red
-    freed = navigate(painter, step, "red", leg, reader, free=("green",), course=QUICK)
+    freed, _ = navigate(painter, step, "red", leg, reader, free=("green",), course=QUICK)
     assert effects(painter, reader, codes, freed)[1] > 0.6
-    assert torch.equal(found, navigate(painter, step, "red", leg, reader, course=QUICK))
+    assert torch.equal(found, navigate(painter, step, "red", leg, reader, course=QUICK)[0])
 
 
 def test_only_its_layers_change_and_the_person_counts(painter: Painter, reader: PictureReader, codes: Tensor) -> None:
@@ -67,10 +67,11 @@ def test_only_its_layers_change_and_the_person_counts(painter: Painter, reader: 
     step[0:2, 0] = 1.0
     leg = Leg.of(painter, codes, reader, colours)
     told: list[dict[str, float]] = []
-    found = navigate(
+    found, bend = navigate(
         painter, step, "red", leg, reader, colours,
         layers=(0, 2), course=Course(steps=4), say=lambda _, parts: told.append(parts),
     )  # fmt: skip
+    assert bend is None
     assert torch.equal(found[2:], step[2:])
     assert not torch.equal(found[:2], step[:2])
     assert len(told) == 4
@@ -99,3 +100,35 @@ def test_labels_are_read_from_pictures(painter: Painter, reader: PictureReader, 
         PictureReader.fit(colours, lambda part: painter.synthesize(codes[part]), {"few": few})
     with pytest.raises(DirectionError, match="all labels of 'flat' are alike"):
         PictureReader.fit(colours, lambda part: painter.synthesize(codes[part]), {"flat": np.ones(len(codes))})
+
+
+class Fader(Painter):
+    """A painter of whom green grows with the square of red: whichever way red goes from 0, there is more green."""
+
+    def synthesize(self, ws: Tensor, noise: object = "constant", *, resolution: int | None = None) -> Tensor:
+        red, green, blue = ws.mean(dim=1)[:, :3].unbind(dim=1)
+        mixed = torch.stack([red, green + 0.4 * red.square(), blue], dim=1)
+        return (0.1 * mixed[:, :, None, None]).expand(-1, -1, 8, 8)
+
+
+def test_a_path_bends_where_both_sides_have_the_same_side_effect(codes: Tensor) -> None:
+    fader = Fader(StyleGAN2Config(8, (6, 4), z_dim=5, w_dim=5, mapping_layers=1)).eval().requires_grad_(False)
+    reader = PictureReader.fit(
+        colours,
+        lambda part: fader.synthesize(codes[part]),
+        {name: codes[:, 0, index].double().numpy() for index, name in enumerate(("red", "green", "blue"))},
+    )
+    step = torch.zeros(fader.num_ws, 5)
+    step[:, 0] = 1.0
+    leg = Leg.of(fader, codes, reader)
+
+    def greener(one: Tensor, bend: Tensor | None, amount: float) -> float:
+        moved = codes + amount * one + (0.0 if bend is None else abs(amount) * bend)
+        return float((reader.read(fader.synthesize(moved)) - leg.read)[:, 1].mean())
+
+    straight = navigate(fader, step, "red", leg, reader, course=QUICK)
+    bent = navigate(fader, step, "red", leg, reader, course=QUICK, bent=True)
+    assert straight[1] is None
+    sides = [[abs(greener(*path, amount)) for amount in (-1.5, 1.5)] for path in (straight, bent)]
+    assert min(sides[0]) > 0.2
+    assert max(sides[1]) < 0.5 * min(sides[0])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,9 @@ def test_a_direction_draws_the_same_in_s(generator: StyleGAN2) -> None:
     codes = sample_codes(generator, 10)[:2].unsqueeze(1).expand(-1, generator.num_ws, -1)
     wanted = generator.synthesize(codes + vector)
     assert torch.allclose(synthesize_moved(generator, codes, same.vector), wanted, atol=1e-3)
+    bent = in_style_space(generator, replace(direction, bend=0.3 * vector.flip(0)))
+    wanted = generator.synthesize(codes - vector + 0.3 * vector.flip(0))
+    assert torch.allclose(synthesize_moved(generator, codes, bent.step(-1.0)), wanted, atol=1e-3)
     few = in_style_space(generator, direction, [1, 4])
     assert set(few.vector.nonzero().flatten().tolist()) <= {1, 4}
     assert few.layers == (0, 1)

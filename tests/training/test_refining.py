@@ -64,6 +64,18 @@ def test_only_the_named_directions_change(folder: Path, faces: FaceSet) -> None:
     assert any("step 2 of 2" in line for line in said)
 
 
+def test_a_bent_path_is_kept(folder: Path, faces: FaceSet) -> None:
+    values = {"light": faces.pixels.mean(axis=(1, 2, 3)).astype(np.float64)}
+    said: list[str] = []
+    refine_directions(
+        folder, faces, values, [LIGHT], ["light"], say=said.append, course=Course(steps=2), bent=True, judges=()
+    )
+    after = DirectionSet.load(folder / "directions.safetensors")
+    assert after["light"].bend is not None
+    assert after["other"].bend is None
+    assert any("the bend 0." in line for line in said)
+
+
 def test_what_has_no_labels_is_refused(folder: Path, faces: FaceSet) -> None:
     values = {"light": faces.pixels.mean(axis=(1, 2, 3)).astype(np.float64)}
     with pytest.raises(UsageError, match="'other' cannot be refined"):

@@ -219,15 +219,22 @@ def refit(folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | 
 @click.option("--data", type=FILE, multiple=True, help="Folder or zip with a labels.csv; repeat for more.")
 @click.option("--attributes", type=FILE, help="TOML file of the directions; the default model's where left out.")
 @click.option("--steps", type=click.IntRange(1), default=Course.steps, show_default=True, help="Of the descent.")
+@click.option("--bent", is_flag=True, help="Let the two sides part: more need not be the opposite of less.")
 def refine(
-    names: tuple[str, ...], folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | None, steps: int
+    names: tuple[str, ...],
+    folder: Path,
+    faces: Path,
+    data: tuple[Path, ...],
+    attributes: Path | None,
+    steps: int,
+    bent: bool,
 ) -> None:
     """Refine the directions NAMES of a trained model through the pictures that they draw.
 
     Attributes are read from the pictures by heads fitted on the labels; what is to stay, and who it is, is held.
     """
     known, wanted, values = _labelled(folder, faces, data, attributes)
-    refine_directions(folder, known, values, wanted, names, say=click.echo, course=Course(steps=steps))
+    refine_directions(folder, known, values, wanted, names, say=click.echo, course=Course(steps=steps), bent=bent)
     load_model.cache_clear()
     click.echo(f"{folder}: refined {', '.join(names)}")
 

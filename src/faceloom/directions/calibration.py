@@ -30,15 +30,17 @@ Pair = tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
-def draw_pair(generator: Generator, codes: Tensor, step: Tensor) -> Pair:
+def draw_pair(generator: Generator, codes: Tensor, step: Tensor, bend: Tensor | None = None) -> Pair:
     """Draw faces half a step to either side, which cancels what an attribute already is.
 
     Args:
         generator: draws (num_ws, w_dim) codes.
         codes: (N, w_dim) codes in W of typical faces.
         step: (num_ws, w_dim), or (w_dim,) for all layers: one unit.
+        bend: of the same shape, what each unit adds to either side.
     """
-    return _draw(generator, codes, -0.5 * step), _draw(generator, codes, 0.5 * step)
+    aside = torch.zeros_like(step) if bend is None else 0.5 * bend
+    return _draw(generator, codes, aside - 0.5 * step), _draw(generator, codes, aside + 0.5 * step)
 
 
 @torch.no_grad()

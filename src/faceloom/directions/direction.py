@@ -18,7 +18,7 @@ from faceloom.recipe import Edit
 
 KIND = "directions"
 MoveSpace = Literal["w+", "s"]
-_PROBE = "probe:"
+_PROBE, _BEND = "probe:", "bend:"
 _NO_EFFECTS: Effects = {}
 
 
@@ -37,6 +37,7 @@ class Direction:
         space: "w+" or "s".
         unit: what an amount of 1 is, in words.
         note: what to know before using it, such as "rough: ..."; "" where there is nothing to say.
+        bend: of the shape of `vector`, what each unit adds to either side; None where the path is straight.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Direction:
     space: MoveSpace = "w+"
     unit: str = "one standard deviation of the attribute"
     note: str = ""
+    bend: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.space not in get_args(MoveSpace):
@@ -57,6 +59,24 @@ class Direction:
             raise DirectionError(f"the direction {self.name!r} must be finite, of the shape {shape}")
         if not bool(self.vector.any()):
             raise DirectionError(f"the direction {self.name!r} is zero everywhere: it would change nothing")
+        if self.bend is not None and (
+            self.bend.shape != self.vector.shape or not bool(torch.isfinite(self.bend).all())
+        ):
+            raise DirectionError(f"the bend of the direction {self.name!r} must be finite, of the shape of its vector")
+
+    def step(self, amount: float) -> Tensor:
+        """What an amount adds to a code, or to the style vectors; of the shape of `vector`."""
+        straight = amount * self.vector
+        return straight if self.bend is None else straight + abs(amount) * self.bend
+
+    def scaled(self, factor: float) -> Direction:
+        """A copy, of which one unit is `factor` of these."""
+        return replace(self, vector=factor * self.vector, bend=None if self.bend is None else factor * self.bend)
+
+    def follows(self, other: Direction) -> bool:
+        """Whether it is the same path as another one."""
+        ends = ((self.step(side), other.step(side)) for side in (-1.0, 1.0))
+        return self.space == other.space and all(torch.equal(ours, theirs) for ours, theirs in ends)
 
     def renamed(self, name: str, low: str, high: str, *, flip: bool = False) -> Direction:
         """A copy with another name and words; `flip` swaps its sides first."""
@@ -145,11 +165,11 @@ class DirectionSet:
         for edit in edits:
             direction = self[edit.direction]
             if direction.space == "w+":
-                codes = codes + edit.amount * direction.vector
+                codes = codes + direction.step(edit.amount)
         return codes
 
     def moves(self) -> Tensor | None:
-        """The directions in W+, one deviation each, (K, num_ws, w_dim); None where there are none."""
+        """The directions in W+, one deviation each, unbent, (K, num_ws, w_dim); None where there are none."""
         found = [direction.vector for direction in self if direction.space == "w+"]
         return torch.stack(found) if found else None
 
@@ -160,7 +180,7 @@ class DirectionSet:
             UsageError: if there is no such direction.
         """
         moves = [(edit.amount, self[edit.direction]) for edit in edits]
-        parts = [amount * direction.vector for amount, direction in moves if direction.space == "s" and amount]
+        parts = [direction.step(amount) for amount, direction in moves if direction.space == "s" and amount]
         return torch.stack(parts).sum(dim=0) if parts else None
 
     def balanced(self, edits: Sequence[Edit]) -> tuple[Edit, ...]:
@@ -223,6 +243,7 @@ class DirectionSet:
             "effects": {name: dict(row) for name, row in self.effects.items()},
         }
         tensors = {direction.name: direction.vector for direction in self}
+        tensors |= {_BEND + direction.name: direction.bend for direction in self if direction.bend is not None}
         tensors |= {_PROBE + probe.name: probe.weights for probe in self.probes.values()}
         native.write(path, tensors, native.Header(KIND, config, self.info))
 
@@ -257,6 +278,7 @@ class DirectionSet:
 
 def _read_direction(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Direction:
     words = {key: str(entry[key]) for key in ("unit", "note") if key in entry}
+    bend = tensors.get(_BEND + entry["name"])
     return Direction(
         name=str(entry["name"]),
         vector=tensors[entry["name"]].float(),
@@ -265,5 +287,6 @@ def _read_direction(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
         low=str(entry["low"]),
         high=str(entry["high"]),
         space=entry.get("space", "w+"),
+        bend=None if bend is None else bend.float(),
         **words,
     )

@@ -54,6 +54,7 @@ class _Published:
         layers, range, words: what the file says of it, if anything.
         unit: what an amount of 1 is.
         note: what the file says that one should know.
+        bend: of the shape of `rows`, as a direction has it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class _Published:
     words: tuple[str, str] | None = None
     unit: str = "the vector as published"
     note: str = ""
+    bend: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +170,7 @@ def _native(path: Path, generator: Generator | None) -> _Source:
             words=(one.low, one.high),
             unit=one.unit,
             note=one.note,
+            bend=one.bend,
         )
         for one in stored
     ]
@@ -341,7 +344,8 @@ def _fit_one(one: _Published, layers: int, generator: Generator | None) -> tuple
     low, high = one.words or _words(one.name)
     if one.rows.ndim == 1:
         return _in_styles(one, generator, low, high), ""
-    vector, note = _to_layers(one, layers)
+    vector, note = _to_layers(one.name, one.rows, layers)
+    bend = None if one.bend is None else _to_layers(one.name, one.bend, layers)[0]
     used = one.layers
     if used is not None:
         if generator is None and layers < used[1]:
@@ -360,6 +364,7 @@ def _fit_one(one: _Published, layers: int, generator: Generator | None) -> tuple
         high=high,
         unit=one.unit,
         note=one.note,
+        bend=bend,
     ), note
 
 
@@ -373,11 +378,10 @@ def _in_styles(one: _Published, generator: Generator | None, low: str, high: str
         )
     acting = [index for index, part in enumerate(torch.split(one.rows, list(layout))) if bool(part.any())]
     used = (acting[0], acting[-1] + 1) if acting else (0, len(layout))
-    return Direction(one.name, one.rows, used, one.range or _RANGE, low, high, "s", one.unit, one.note)
+    return Direction(one.name, one.rows, used, one.range or _RANGE, low, high, "s", one.unit, one.note, one.bend)
 
 
-def _to_layers(one: _Published, layers: int) -> tuple[Tensor, str]:
-    rows = one.rows
+def _to_layers(name: str, rows: Tensor, layers: int) -> tuple[Tensor, str]:
     if len(rows) == layers:
         return rows, ""
     if bool((rows == rows[:1]).all()):
@@ -385,7 +389,7 @@ def _to_layers(one: _Published, layers: int) -> tuple[Tensor, str]:
     kept = rows[:layers]
     vector = torch.cat([kept, kept.new_zeros(layers - len(kept), kept.shape[1])])
     return vector, (
-        f"{one.name!r} has vectors for {len(rows)} layers, the generator {layers}: the {len(kept)} coarsest are used"
+        f"{name!r} has vectors for {len(rows)} layers, the generator {layers}: the {len(kept)} coarsest are used"
     )
 
 

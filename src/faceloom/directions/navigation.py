@@ -6,7 +6,8 @@ pictures: the wanted attribute moves by the amount, the held ones stay, and so d
 
 Source: Zhuang, Koyejo and Schwing 2021, "Enjoy Your Editing: Controllable GANs for Image Editing via Latent Space
 Navigation", section 3 (equations 2 to 5): a linear step for each attribute, a regressor's loss and one of content.
-Their discriminator's loss is replaced by a penalty on leaving the spread of known codes, row by row of W+.
+Their discriminator's loss is replaced by a penalty on leaving the spread of known codes, row by row of W+. Where a
+straight step does not do, the path may bend: a second step is found that is added to either side.
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ def navigate(
     layers: tuple[int, int] | None = None,
     free: Collection[str] = (),
     course: Course = Course(),
+    bent: bool = False,
     say: Callable[[int, dict[str, float]], None] | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """Refine one unit of a direction through the pictures that it draws.
 
     Args:
@@ -111,10 +113,11 @@ def navigate(
         layers: rows that may change, from and to (exclusive); all where None.
         free: attributes that may change along.
         course: how to descend.
+        bent: find what each unit adds to either side, too.
         say: told the number of steps done, and the parts of the loss.
 
     Returns:
-        (num_ws, w_dim), one unit.
+        (num_ws, w_dim), one unit, and of the same shape what each unit adds to either side; None for nothing.
 
     Raises:
         DirectionError: if the reader does not read the attribute, or the step is not finite at the end.
@@ -125,7 +128,14 @@ def navigate(
     held = [index for index, name in enumerate(reader.names) if name != wanted and name not in free]
     first, last = layers or (0, generator.num_ws)
     random = torch.Generator().manual_seed(course.seed)
-    start, change = step.clone(), torch.zeros(last - first, generator.w_dim, requires_grad=True)
+    change = torch.zeros(1 + bent, last - first, generator.w_dim, requires_grad=True)
+
+    def path(change: Tensor) -> Tensor:
+        """(1 or 2, num_ws, w_dim): the step, and the bend."""
+        start = torch.cat([step[None], torch.zeros_like(step[None])])[: 1 + bent]
+        inner = start[:, first:last] + change @ leg.roots.T
+        return torch.cat([start[:, :first], inner, start[:, last:]], dim=1)
+
     optimiser = torch.optim.Adam([change], lr=course.rate, betas=(0.9, 0.99))
     average = torch.zeros_like(change)
     for number in range(1, course.steps + 1):
@@ -133,9 +143,9 @@ def navigate(
             group["lr"] = course.rate * min(1.0, 2.0 * (1.0 - (number - 1) / course.steps))
         chosen = torch.randint(len(leg.codes), (course.batch,), generator=random)
         amounts = _amounts(course, random)
-        moved = start.clone()
-        moved[first:last] = moved[first:last] + change @ leg.roots.T
-        images = generator.synthesize(leg.codes[chosen] + amounts[:, None, None] * moved, "none").clamp(-1.0, 1.0)
+        shares = torch.stack([amounts, amounts.abs()], dim=1)[:, : 1 + bent]
+        moved = leg.codes[chosen] + torch.einsum("nk,kld->nld", shares, path(change))
+        images = generator.synthesize(moved, "none").clamp(-1.0, 1.0)
         shown = (reader.read(images) - leg.read[chosen]) / amounts[:, None]
         parts = {
             "wanted": functional.smooth_l1_loss(shown[:, column], torch.ones(course.batch)),
@@ -155,11 +165,10 @@ def navigate(
             average += change if number > course.steps // 2 else 0.0
         if say is not None:
             say(number, {name: float(part.detach()) for name, part in parts.items()})
-    found = start.clone()
-    found[first:last] += (average / (course.steps - course.steps // 2)) @ leg.roots.T
+    found = path(average / (course.steps - course.steps // 2)).detach()
     if not bool(torch.isfinite(found).all()):
         raise DirectionError(f"{wanted!r} left all bounds while it was refined; lower the rate")
-    return found.detach()
+    return found[0], found[1] if bent else None
 
 
 def _amounts(course: Course, random: torch.Generator) -> Tensor:

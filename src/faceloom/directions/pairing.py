@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from faceloom.directions.anchors import DirectionWarning, attribute_of
 from faceloom.directions.direction import Direction, DirectionSet
 from faceloom.directions.importing import load_directions
@@ -53,7 +51,7 @@ def _free_name(one: Direction, origin: str, found: dict[str, Direction]) -> str:
     taken = found.get(one.name)
     if taken is None:
         return one.name
-    if taken.space == one.space and torch.equal(taken.vector, one.vector):
+    if taken.follows(one):
         return ""
     label = origin.removeprefix("directions-")
     name, count = label if one.name in label else f"{one.name}-{label}", 2

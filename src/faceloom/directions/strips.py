@@ -43,7 +43,7 @@ def direction_sheet(
     for number, direction in enumerate(directions):
         columns = []
         for share in SHARES:
-            step = abs(share) * direction.range[int(share > 0)] * direction.vector
+            step = direction.step(abs(share) * direction.range[int(share > 0)])
             moved, offset = (ws + step, None) if direction.space == "w+" else (ws, step)
             columns.append(to_pixels(synthesize_moved(generator, moved, offset)))
         rows.append([column[face] for face in range(len(codes)) for column in columns])

@@ -154,18 +154,23 @@ def in_style_space(generator: Generator, direction: Direction, channels: Collect
     Raises:
         DirectionError: if nothing of the direction is left, or the generator does not show its style vectors.
     """
-    flat = direction.vector
-    if direction.space == "w+":
-        codes = torch.zeros(2, generator.num_ws, generator.w_dim)
-        codes[1] = direction.vector
-        styles = _flat_styles(generator, codes)
-        flat = styles[1] - styles[0]
-    if channels is not None:
-        kept = torch.zeros_like(flat)
-        index = torch.tensor(sorted(channels), dtype=torch.long)
-        kept[index] = flat[index]
-        flat = kept
-    return replace(direction, vector=flat, layers=_touched(generator, flat), space="s")
+
+    def carried(step: Tensor) -> Tensor:
+        flat = step
+        if direction.space == "w+":
+            codes = torch.stack([torch.zeros_like(step), step])
+            styles = _flat_styles(generator, codes)
+            flat = styles[1] - styles[0]
+        if channels is not None:
+            kept = torch.zeros_like(flat)
+            index = torch.tensor(sorted(channels), dtype=torch.long)
+            kept[index] = flat[index]
+            flat = kept
+        return flat
+
+    flat = carried(direction.vector)
+    bend = None if direction.bend is None else carried(direction.bend)
+    return replace(direction, vector=flat, layers=_touched(generator, flat), space="s", bend=bend)
 
 
 def channels_of(found: DirectionSet) -> set[int]:

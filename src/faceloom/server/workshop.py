@@ -266,7 +266,7 @@ def _effect(model: Model, direction: Direction) -> bytes:
     ws = sample_codes(model.generator, 10, seed=1)[:1].unsqueeze(1).expand(-1, model.generator.num_ws, -1)
     cells = []
     for amount in np.linspace(*direction.range, _CELLS):
-        step = float(amount) * direction.vector
+        step = direction.step(float(amount))
         moved, offset = (ws + step, None) if direction.space == "w+" else (ws, step)
         picture = to_pixels(synthesize_moved(model.generator, moved, offset).detach())[0]
         cells.append(shrunk(Photo(picture), _CELL_SIDE).pixels)

@@ -266,28 +266,29 @@ class Bench:
         return direction, scaled, {"drawn_effect": round(effect, 3), "measured_by": by}
 
     def refined(
-        self, one: Attribute, old: Direction, step: Tensor
+        self, one: Attribute, old: Direction, step: Tensor, bend: Tensor | None = None
     ) -> tuple[Direction, dict[str, float], dict[str, float | str]]:
-        """`old` with another step (num_ws, w_dim), its effect on every probed attribute, and what to write down."""
-        _, effect, by = self._measured(one, step)
-        vector = factor_of(effect) * step
-        direction = replace(old, vector=vector, range=self._limits(one.range, vector), note=one.note or old.note)
+        """`old` along another path (num_ws, w_dim), its effect on every probed attribute, and what to write down."""
+        _, effect, by = self._measured(one, step, bend)
+        found = replace(old, vector=step, bend=bend, note=one.note or old.note).scaled(factor_of(effect))
         facts: dict[str, float | str] = {"drawn_effect": round(effect, 3), "measured_by": by, "refined": "by pictures"}
-        return direction, self._rounded(vector), facts
+        return replace(found, range=self._limits(one.range, found)), self._rounded(found), facts
 
-    def _measured(self, one: Attribute, step: Tensor) -> tuple[dict[str, float], float, str]:
+    def _measured(
+        self, one: Attribute, step: Tensor, bend: Tensor | None = None
+    ) -> tuple[dict[str, float], float, str]:
         """Effects of one step by attribute, the wanted one, and who measured that."""
-        effects = self.effects_of(step)
+        effects = self.effects_of(step, bend)
         if one.judge:
-            pair = draw_pair(self.generator, self.judged, step)
+            pair = draw_pair(self.generator, self.judged, step, bend)
             judged = judged_effect(self.judges, one.judge, pair, self.deviations)
             if judged is not None:
                 return effects, judged, "judges"
         return effects, effects[one.name], "probe"
 
-    def effects_of(self, step: Tensor) -> dict[str, float]:
+    def effects_of(self, step: Tensor, bend: Tensor | None = None) -> dict[str, float]:
         """What one unit (num_ws, w_dim) changes in the pictures, by attribute."""
-        return probed_effects(self.encoder, draw_pair(self.generator, self.faces, step), self.probes)
+        return probed_effects(self.encoder, draw_pair(self.generator, self.faces, step, bend), self.probes)
 
     def disentangle(
         self, directions: Sequence[Direction], effects: Effects, attributes: Sequence[Attribute], *, project: bool
@@ -298,18 +299,18 @@ class Bench:
         result, measured = [], {}
         for one in cleaned:
             kept = predicted[one.name][one.name] / max(1e-3, effects[one.name][one.name])
-            vector = one.vector * min(LARGEST_REPAIR, 1.0 / max(kept, 1e-3))
-            result.append(replace(one, vector=vector, range=self._limits(one.range, vector)))
-            measured[one.name] = self._rounded(vector)
+            scaled = one.scaled(min(LARGEST_REPAIR, 1.0 / max(kept, 1e-3)))
+            result.append(replace(scaled, range=self._limits(one.range, scaled)))
+            measured[one.name] = self._rounded(scaled)
         return result, measured
 
-    def _limits(self, offered: tuple[float, float], vector: Tensor) -> tuple[float, float]:
+    def _limits(self, offered: tuple[float, float], one: Direction) -> tuple[float, float]:
         """The range that is offered, cut where faces would leave the codes of known ones."""
-        reach = self.spread.range_of(self.codes, vector.mean(dim=0))
-        return max(offered[0], reach[0]), min(offered[1], reach[1])
+        low, high = (self.spread.range_of(self.codes, side * one.step(side).mean(dim=0)) for side in (-1.0, 1.0))
+        return max(offered[0], low[0]), min(offered[1], high[1])
 
-    def _rounded(self, vector: Tensor) -> dict[str, float]:
-        return {name: round(value, 3) for name, value in self.effects_of(vector).items()}
+    def _rounded(self, one: Direction) -> dict[str, float]:
+        return {name: round(value, 3) for name, value in self.effects_of(one.vector, one.bend).items()}
 
 
 def _float(values: Values) -> Tensor:

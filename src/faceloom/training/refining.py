@@ -40,6 +40,7 @@ def refine_directions(
     *,
     say: Callable[[str], None],
     course: Course = Course(),  # noqa: B008  # frozen
+    bent: bool = False,
     judges: Sequence[Judge] | None = None,
 ) -> DirectionSet:
     """Refine directions of a model in a folder through pictures, and write them there; the others stay as they are.
@@ -52,6 +53,7 @@ def refine_directions(
         names: which directions.
         say: told what was found, a line at a time.
         course: how to descend.
+        bent: let the two sides part: more of an attribute need not be the opposite of less.
         judges: measure the unit where an attribute names a score of theirs; those that are installed where None.
 
     Raises:
@@ -81,13 +83,14 @@ def refine_directions(
     refined = {}
     for name in names:
         one, old = known[name], found[name]
-        step = navigate(
+        step, bend = navigate(
             generator, old.vector, name, leg, reader, describe,
-            layers=old.layers, free=one.free, course=course, say=_telling(name, course, say),
+            layers=old.layers, free=one.free, course=course, bent=bent, say=_telling(name, course, say),
         )  # fmt: skip
-        refined[name] = bench.refined(one, old, step)
+        refined[name] = bench.refined(one, old, step, bend)
         alike = float(torch.cosine_similarity(step.ravel(), old.vector.ravel(), dim=0))
-        say(f"{name}: refined; the cosine with the step before is {alike:.2f}")
+        aside = "" if bend is None else f", the bend {float(bend.norm() / step.norm()):.2f} of the step"
+        say(f"{name}: refined; the cosine with the step before is {alike:.2f}{aside}")
     result = _with(found, refined)
     result.save(folder / DIRECTIONS_FILE)
     return result
