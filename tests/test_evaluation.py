@@ -79,4 +79,4 @@ def test_packed_faces_are_evaluated(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = CliRunner().invoke(evaluate, ["--data", str(tmp_path / "faces.zip"), "--all", "-o", str(out)])
     assert result.exit_code == 0, result.output
-    assert "dB, 24 faces" in (out / "evaluation.md").read_text(encoding="utf-8")
+    assert "dB, 24 faces |" in (out / "evaluation.md").read_text(encoding="utf-8")

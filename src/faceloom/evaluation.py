@@ -91,7 +91,12 @@ def evaluate_samples(
 
 
 def evaluate_reconstruction(
-    model: Model, inverter: Inverter, faces: Pixels, *, progress: Callable[[int, int], None] | None = None
+    model: Model,
+    inverter: Inverter,
+    faces: Pixels,
+    *,
+    kind: str = "faces",
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Quality, Pixels]:
     """Real faces against what the model makes of them.
 
@@ -99,6 +104,7 @@ def evaluate_reconstruction(
         model: to judge.
         inverter: how codes are found.
         faces: (N, S, S, 3) uint8 RGB, aligned faces of at least the generator's resolution.
+        kind: what to call them in the table.
         progress: called with the number of faces done, and of all.
 
     Returns:
@@ -119,7 +125,7 @@ def evaluate_reconstruction(
     pairs = zip(drawn, faces, strict=True)
     identity = np.array([distance(judge.embed(_large(a)), judge.embed(_large(b))) for a, b in pairs])
     rows = (
-        (f"PSNR at {size} px, dB, {len(faces)} faces", f"{peak:.2f}", "∞"),
+        (f"PSNR at {size} px, dB, {len(faces)} {kind}", f"{peak:.2f}", "∞"),
         ("SSIM", f"{structure:.3f}", "1"),
         ("perceptual distance", f"{far:.3f}", "0"),
         ("identity distance (dlib)", f"{identity.mean():.3f}", "0"),

@@ -109,6 +109,21 @@ def test_the_background_of_a_photo_stays(opened: tuple[Photo, Crop]) -> None:
     assert moved[inner & (seen < 0.02)].mean() < 2.0
 
 
+def test_a_person_in_a_darker_photo_changes_less(opened: tuple[Photo, Crop]) -> None:
+    photo, crop = opened
+    inner = face_mask(crop, "face")
+
+    def shift(lighter: int) -> float:
+        before = (crop.pixels.astype(np.int16) + lighter).clip(0, 255).astype(np.uint8)
+        change = measure_change(before, before - np.uint8(12), inner)
+        edited, mask = apply_change(photo, crop, change, inner)
+        return float((photo.pixels.astype(np.int16) - edited.pixels)[mask > 0.99].mean())
+
+    plain, less = shift(0), shift(60)
+    assert plain > 10
+    assert 0.4 * plain < less < 0.85 * plain
+
+
 def test_no_change_is_no_change(opened: tuple[Photo, Crop]) -> None:
     photo, crop = opened
     change = measure_change(crop.pixels, crop.pixels, face_mask(crop, "face"))

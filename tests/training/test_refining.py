@@ -71,9 +71,15 @@ def test_a_bent_path_is_kept(folder: Path, faces: FaceSet) -> None:
         folder, faces, values, [LIGHT], ["light"], say=said.append, course=Course(steps=2), bent=True, judges=()
     )
     after = DirectionSet.load(folder / "directions.safetensors")
-    assert after["light"].bend is not None
+    bend = after["light"].bend
+    assert bend is not None
+    assert bend.any()
     assert after["other"].bend is None
     assert any("the bend 0." in line for line in said)
+    refine_directions(folder, faces, values, [LIGHT], ["light"], say=said.append, course=Course(steps=2), judges=())
+    again = DirectionSet.load(folder / "directions.safetensors")["light"].bend
+    assert again is not None  # what is bent stays bent
+    assert torch.cosine_similarity(again.ravel(), bend.ravel(), dim=0) > 0.5
 
 
 def test_what_has_no_labels_is_refused(folder: Path, faces: FaceSet) -> None:

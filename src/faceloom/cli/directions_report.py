@@ -18,21 +18,24 @@ _SIDE_LIMIT = 0.25
 _WITH_ROOM = (
     "*With room*: of the photos in the upper half of the judge's scores at the lower amount, and in the lower half at\n"
     "the upper one. A judge can hardly find a man more of a man; whatever else an edit does then moves the score back."
-    "\n\n*Both, averaged*: the mean of the two judges' scores, each in its standard deviations over the photos."
 )
+_BOTH = "both, averaged"
+_AVERAGED = f"*{_BOTH.capitalize()}*: the mean of both judges' scores, each in its standard deviations over the photos."
 
 
 def report_text(result: Audit, model: Model, fidelity: float | None = None) -> str:
     """What was measured, in Markdown; `fidelity` as for `audit`."""
     place = default_fidelity(model.generator) if fidelity is None else fidelity
     low, high = AMOUNTS
+    judged = "\n".join(_judged_table(result))
     parts = [
         "# What each direction does",
         f"Generator {model.generator.fingerprint}, {result.photos} photos, paste transfer, fidelity {place:g}, "
         f"at {low:+g} and {high:+g}. Made by `faceloom directions report`.",
         "## Judged",
-        "\n".join(_judged_table(result)),
+        judged,
         _WITH_ROOM,
+        *([_AVERAGED] if _BOTH in judged else []),
         "## Identity",
         "\n".join(_identity_table(result)),
         "## Effects on photos",
@@ -98,7 +101,7 @@ def _judged_table(result: Audit) -> list[str]:
         wanted = row[columns.index(f"{direction} (judges)")]
         others = _others(direction, wanted, columns, row.tolist())
         judges = [one for one in result.scores if one.endswith(f": {score}") and not one.startswith("probe")]
-        rows = {judge: (judge,) for judge in judges} | ({"both, averaged": tuple(judges)} if len(judges) == 2 else {})
+        rows = {judge: (judge,) for judge in judges} | ({_BOTH: tuple(judges)} if len(judges) == 2 else {})
         for label, scores in rows.items():
             lines.append(
                 f"| {direction} | {label} | {_shares(result, direction, *scores)} | {wanted:+.2f} | {others} |"

@@ -11,6 +11,7 @@ import torch
 from faceloom.cli.options import FILE
 from faceloom.cli.progress import bar
 from faceloom.editor import make_inverter
+from faceloom.errors import UsageError
 from faceloom.evaluation import (
     Quality,
     evaluate_reconstruction,
@@ -24,7 +25,7 @@ from faceloom.provenance.claims import Claim
 from faceloom.provenance.saving import save_picture
 from faceloom.settings import keep_memory
 from faceloom.training.images import FaceSet
-from faceloom.training.packing import gather, is_packed
+from faceloom.training.packing import gather, is_packed, packed_side
 from faceloom.types import Photo
 
 
@@ -68,7 +69,11 @@ def evaluate(
         quality = evaluate_samples(loaded, faces.pixels, seed=seed, progress=update)
     with bar("Reconstructions") as update:
         fidelity, drawn = evaluate_reconstruction(
-            loaded, make_inverter("encoder", loaded), known.pixels, progress=update
+            loaded,
+            make_inverter("encoder", loaded),
+            known.pixels,
+            kind="held-out faces" if held_out else "faces",
+            progress=update,
         )
     table = Quality((*quality.rows, *fidelity.rows)).markdown()
     with replacing(out / "evaluation.md") as file:
@@ -84,7 +89,8 @@ def evaluate(
 
 
 def _load(data: tuple[Path, ...], resolution: int) -> FaceSet:
-    # Packed faces are as small as the model that they were packed for.
-    size = resolution if any(map(is_packed, data)) else max(256, resolution)
+    size = min([max(256, resolution), *(packed_side(source) for source in data if is_packed(source))])
+    if size < resolution:
+        raise UsageError(f"the packed faces are {size} px, the model draws {resolution}; pack larger ones")
     with bar("Finding faces") as update:
         return gather(data, size, progress=update)

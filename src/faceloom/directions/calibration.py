@@ -16,6 +16,7 @@ from torch import Tensor
 from faceloom.directions.composing import Effects, balanced
 from faceloom.directions.direction import Direction, Probe
 from faceloom.encoders.protocol import Encoder
+from faceloom.errors import DirectionError
 from faceloom.generators.protocol import Generator
 from faceloom.metrics.judges import Judge
 from faceloom.recipe import Edit
@@ -37,7 +38,7 @@ def draw_pair(generator: Generator, codes: Tensor, step: Tensor, bend: Tensor | 
         generator: draws (num_ws, w_dim) codes.
         codes: (N, w_dim) codes in W of typical faces.
         step: (num_ws, w_dim), or (w_dim,) for all layers: one unit.
-        bend: of the same shape, what each unit adds to either side.
+        bend: of the same shape, what each unit adds to either side; what that changes on both alike does not show.
     """
     aside = torch.zeros_like(step) if bend is None else 0.5 * bend
     return _draw(generator, codes, aside - 0.5 * step), _draw(generator, codes, aside + 0.5 * step)
@@ -103,7 +104,7 @@ def conditioned(
     cancel as far as the directions can be told apart.
 
     Args:
-        directions: in W+; those in S stay as they are.
+        directions: straight ones in W+; those in S stay as they are.
         effects: of each direction on each attribute, in standard deviations a unit.
         free: by direction, the attributes that may change along with it.
         least: side effects below this share of a direction's own effect are left alone: each correction brings side
@@ -111,8 +112,14 @@ def conditioned(
 
     Returns:
         The directions, and the effects that they should have by linear prediction.
+
+    Raises:
+        DirectionError: if a direction in W+ bends.
     """
     by_name = {one.name: one for one in directions if one.space == "w+"}
+    for one in by_name.values():
+        if one.bend is not None:
+            raise DirectionError(f"the direction {one.name!r} bends; project first, and bend it afterwards")
     found, predicted = [], {}
     for one in directions:
         own, released = abs(effects[one.name][one.name]), (free or {}).get(one.name, ())

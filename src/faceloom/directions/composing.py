@@ -34,7 +34,7 @@ class Move(Protocol):
 
     @property
     def vector(self) -> Tensor:
-        """The move itself."""
+        """The move itself, unbent."""
         ...
 
     @property
@@ -44,7 +44,7 @@ class Move(Protocol):
 
 
 def overlaps(directions: Sequence[Move]) -> dict[str, dict[str, float]]:
-    """The share of each direction that lies along each other one; 0 between W+ and S."""
+    """The share of each direction that lies along each other one; 0 between W+ and S. Bends do not count."""
     table: dict[str, dict[str, float]] = {}
     for one in directions:
         flat = one.vector.double().flatten()

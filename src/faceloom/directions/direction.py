@@ -37,7 +37,8 @@ class Direction:
         space: "w+" or "s".
         unit: what an amount of 1 is, in words.
         note: what to know before using it, such as "rough: ..."; "" where there is nothing to say.
-        bend: of the shape of `vector`, what each unit adds to either side; None where the path is straight.
+        bend: of the shape of `vector`, what is added for each unit whichever way it goes; 0 outside `layers`, too. None
+            where the path is straight.
     """
 
     name: str

@@ -344,17 +344,17 @@ def _fit_one(one: _Published, layers: int, generator: Generator | None) -> tuple
     low, high = one.words or _words(one.name)
     if one.rows.ndim == 1:
         return _in_styles(one, generator, low, high), ""
-    vector, note = _to_layers(one.name, one.rows, layers)
-    bend = None if one.bend is None else _to_layers(one.name, one.bend, layers)[0]
+    # Fitted side by side, so that both end up on the same layers.
+    both, note = _to_layers(one.name, one.rows if one.bend is None else torch.cat([one.rows, one.bend], 1), layers)
+    vector, bend = both[:, : one.rows.shape[1]], None if one.bend is None else both[:, one.rows.shape[1] :]
     used = one.layers
     if used is not None:
         if generator is None and layers < used[1]:
             raise DirectionError(f"{one.name!r} acts on the layers {used[0]} to {used[1] - 1} only; give the generator")
-        vector = vector.clone()
-        vector[: used[0]] = 0
-        vector[used[1] :] = 0
+        vector = _within(vector, used)
+        bend = None if bend is None else _within(bend, used)
         used = (min(used[0], layers), min(used[1], layers))
-    acting = vector.any(dim=1).nonzero().flatten().tolist()
+    acting = both.any(dim=1).nonzero().flatten().tolist()
     return Direction(
         name=one.name,
         vector=vector,
@@ -366,6 +366,13 @@ def _fit_one(one: _Published, layers: int, generator: Generator | None) -> tuple
         note=one.note,
         bend=bend,
     ), note
+
+
+def _within(rows: Tensor, used: tuple[int, int]) -> Tensor:
+    """Rows, those of layers that are not used 0."""
+    kept = torch.zeros_like(rows)
+    kept[used[0] : used[1]] = rows[used[0] : used[1]]
+    return kept
 
 
 def _in_styles(one: _Published, generator: Generator | None, low: str, high: str) -> Direction:

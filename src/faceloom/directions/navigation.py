@@ -34,7 +34,7 @@ class Course:
 
     Attributes:
         steps: of the descent.
-        batch: faces drawn in each.
+        batch: faces drawn in each, at least 2.
         rate: of Adam, in standard deviations of the codes.
         amounts: the least and the most that faces are moved by, to either side.
         side: weight of the effects on held attributes.
@@ -98,6 +98,7 @@ def navigate(
     layers: tuple[int, int] | None = None,
     free: Collection[str] = (),
     course: Course = Course(),
+    bend: Tensor | None = None,
     bent: bool = False,
     say: Callable[[int, dict[str, float]], None] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
@@ -113,7 +114,8 @@ def navigate(
         layers: rows that may change, from and to (exclusive); all where None.
         free: attributes that may change along.
         course: how to descend.
-        bent: find what each unit adds to either side, too.
+        bend: of the shape of `step`, what each unit adds to either side to start with; None for nothing.
+        bent: find what each unit adds to either side, too; so it is wherever there is a bend already.
         say: told the number of steps done, and the parts of the loss.
 
     Returns:
@@ -128,11 +130,12 @@ def navigate(
     held = [index for index, name in enumerate(reader.names) if name != wanted and name not in free]
     first, last = layers or (0, generator.num_ws)
     random = torch.Generator().manual_seed(course.seed)
+    bent = bent or bend is not None
+    start = torch.stack([step, torch.zeros_like(step) if bend is None else bend])[: 1 + bent]
     change = torch.zeros(1 + bent, last - first, generator.w_dim, requires_grad=True)
 
     def path(change: Tensor) -> Tensor:
         """(1 or 2, num_ws, w_dim): the step, and the bend."""
-        start = torch.cat([step[None], torch.zeros_like(step[None])])[: 1 + bent]
         inner = start[:, first:last] + change @ leg.roots.T
         return torch.cat([start[:, :first], inner, start[:, last:]], dim=1)
 
@@ -142,14 +145,16 @@ def navigate(
         for group in optimiser.param_groups:
             group["lr"] = course.rate * min(1.0, 2.0 * (1.0 - (number - 1) / course.steps))
         chosen = torch.randint(len(leg.codes), (course.batch,), generator=random)
-        amounts = _amounts(course, random)
+        amounts = _amounts(course, random, number)
         shares = torch.stack([amounts, amounts.abs()], dim=1)[:, : 1 + bent]
         moved = leg.codes[chosen] + torch.einsum("nk,kld->nld", shares, path(change))
         images = generator.synthesize(moved, "none").clamp(-1.0, 1.0)
         shown = (reader.read(images) - leg.read[chosen]) / amounts[:, None]
+        # Taken together, effects that are alike on both sides would cancel; a bend is there to take them away.
+        sides = [shown[side::2, held] for side in (0, 1)] if bent else [shown[:, held]]
         parts = {
             "wanted": functional.smooth_l1_loss(shown[:, column], torch.ones(course.batch)),
-            "held": course.side * shown[:, held].mean(dim=0).square().mean()
+            "held": course.side * torch.stack([one.mean(dim=0).square().mean() for one in sides]).mean()
             + 0.25 * course.side * shown[:, held].square().mean(),
             "faithful": course.faithful * change.square().sum() / (last - first) / max(1, generator.w_dim) * 10.0,
         }
@@ -171,9 +176,9 @@ def navigate(
     return found[0], found[1] if bent else None
 
 
-def _amounts(course: Course, random: torch.Generator) -> Tensor:
-    """(batch,) amounts, half of them to either side."""
+def _amounts(course: Course, random: torch.Generator, number: int) -> Tensor:
+    """(batch,) amounts for a step of the descent, by turns to either side, the first one's side by turns, too."""
     low, high = course.amounts
     sizes = low + (high - low) * torch.rand(course.batch, generator=random)
-    signs = 1.0 - 2.0 * (torch.arange(course.batch) % 2)
+    signs = 1.0 - 2.0 * ((torch.arange(course.batch) + number) % 2)
     return sizes * signs

@@ -17,7 +17,7 @@ from faceloom.generators.protocol import Generator
 def paired_directions(origins: Sequence[tuple[str, Path]], generator: Generator) -> DirectionSet:
     """Load directions of several origins for one generator.
 
-    Two directions of one name and one vector are one. Of two that differ, the first keeps the name, and the other gets
+    Two directions of one name and one path are one. Of two that differ, the first keeps the name, and the other gets
     its origin's behind it: "age", then "age-stit"; or that alone, where it says as much. A direction whose name says
     in other words what it changes, such as "e4e-age", is called by the usual word where that is free.
 

@@ -170,12 +170,14 @@ def in_style_space(generator: Generator, direction: Direction, channels: Collect
 
     flat = carried(direction.vector)
     bend = None if direction.bend is None else carried(direction.bend)
-    return replace(direction, vector=flat, layers=_touched(generator, flat), space="s", bend=bend)
+    layers = _touched(generator, flat if bend is None else flat.abs() + bend.abs())
+    return replace(direction, vector=flat, layers=layers, space="s", bend=bend)
 
 
 def channels_of(found: DirectionSet) -> set[int]:
     """The channels that directions in S act on, for `in_style_space`."""
-    return {int(index) for one in found if one.space == "s" for index in one.vector.nonzero().flatten()}
+    moved = [end for one in found if one.space == "s" for end in (one.step(-1.0), one.step(1.0))]
+    return {int(index) for end in moved for index in end.nonzero().flatten()}
 
 
 def _flat_styles(generator: Generator, codes: Tensor) -> Tensor:

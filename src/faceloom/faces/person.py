@@ -49,8 +49,10 @@ class Silhouette:
     colours: Float
 
     def at(self, side: int) -> Silhouette:
-        """The same, `side` pixels wide; the last few are remembered."""
-        return self if side == len(self.mask) else _at(self, side)
+        """The same, `side` pixels wide; the last few are remembered where they are smaller."""
+        if side == len(self.mask):
+            return self
+        return _smaller(self, side) if side < len(self.mask) else _resized_silhouette(self, side)
 
 
 def person_in(crop: Crop) -> Silhouette | None:
@@ -143,11 +145,13 @@ def _seen_before(same: _Same, most: int) -> Mask:
     return seen
 
 
-@functools.lru_cache(maxsize=8)
-def _at(silhouette: Silhouette, side: int) -> Silhouette:
+def _resized_silhouette(silhouette: Silhouette, side: int) -> Silhouette:
     planes = np.concatenate([silhouette.coefficients, silhouette.mask[..., None], silhouette.colours], axis=2)
     planes = to_side(planes, side)
-    return Silhouette(planes[..., :4], planes[..., 4], planes[..., 5:])
+    return Silhouette(planes[..., :4], np.clip(planes[..., 4], 0.0, 1.0), planes[..., 5:])
+
+
+_smaller = functools.lru_cache(maxsize=8)(_resized_silhouette)
 
 
 @functools.lru_cache(maxsize=8)

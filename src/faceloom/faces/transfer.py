@@ -7,8 +7,9 @@ does not explain (a colour residual), and both are applied to the photo's own pi
     edited(p) = photo(p + m(p) flow(p)) + m(p) g(p) residual(p)
 
 with a soft mask m that keeps the photo bit-identical where it is 0. If the generator's picture before were the photo
-itself, the edited photo would be its picture after. Where the photo is darker, g takes back as much of the residual: in
-the shade between two strands of hair, or on the frame of glasses that were not drawn, less light changes, too.
+itself, the edited photo would be its picture after. g is at most 1: where the photo is darker than the generator's
+picture before, the residual shrinks in proportion, as light does in the shade between two strands of hair, or on the
+frame of glasses that were not drawn.
 
 Where a person can be seen in photo and pictures, the residual is sorted into what is the person's and what is not, and
 the background keeps its colours: see `faceloom.faces.layers`.
@@ -53,7 +54,7 @@ class Change:
     Attributes:
         flow: (S, S, 2) float32: the pixel at p comes from p + flow(p); (x, y), in crop pixels.
         residual: (S, S, 3) float32: the colour to add after moving, in levels of 0 to 255.
-        light: (S, S) float32: how light the picture before is after moving, same levels; None to add the residual to
+        light: (S, S) float32: luma of the picture before, moved by `flow`, same levels; None to add the residual to
             whatever the photo shows.
         seen: where the person is in the two pictures; None where all that changes is meant to, whatever it belongs to.
     """

@@ -86,12 +86,12 @@ class StyleGAN2Config:
 
     @property
     def multiplications(self) -> int:
-        """Multiply-adds of one image, as direct convolutions would do them."""
+        """Multiply-adds of one image's convolutions, direct ones, with RGB at every block; shortcuts are left out."""
         total, before = 0, 0
         for block, channels in enumerate(self.channels):
             pixels = 16 << 2 * block
             # The convolution that doubles the size starts from a quarter of the pixels; the first block has none.
-            total += pixels * channels * (9 * channels + 9 * before // 4 + 3)
+            total += pixels * channels * (9 * channels + 3) + pixels // 4 * channels * 9 * before
             before = channels
         return total
 

@@ -120,7 +120,10 @@ class Engine:
 
 @contextlib.contextmanager
 def on_one_core() -> Iterator[None]:
-    """Have this thread's PyTorch use one core for a while: work of a few milliseconds gains nothing from a second."""
+    """Have PyTorch use one core for a while: small work gains nothing from a second.
+
+    For the engine's thread alone: a thread that first uses PyTorch meanwhile would keep to one core.
+    """
     import torch
 
     threads = torch.get_num_threads()

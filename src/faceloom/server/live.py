@@ -254,7 +254,8 @@ class Live:
         if isinstance(request, LiveRender):
             # Windows are resized pixel by pixel; a copy of the photo for each size would be wasted.
             side = -(-request.side // _ROUNDING) * _ROUNDING
-            with on_one_core() if _is_small(opened.editor.model.generator) else contextlib.nullcontext():
+            alone = _is_small(opened.editor.model.generator) and not recipe.twin  # twins draw all of the photo
+            with on_one_core() if alone else contextlib.nullcontext():
                 photo = opened.scaled(side).render(recipe, cancelled=cancelled).photo
             kind, quality = "preview", PREVIEW_QUALITY
         else:
@@ -278,7 +279,7 @@ class Live:
 
 
 def _is_small(generator: Generator) -> bool:
-    """Whether a second core would draw previews hardly sooner, while the browser needs it to show them."""
+    """Whether a second core would hardly speed previews up, while the browser needs it to show them."""
     return isinstance(generator, StyleGAN2) and generator.config.multiplications < _SMALL
 
 

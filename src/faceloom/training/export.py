@@ -306,8 +306,10 @@ class Bench:
 
     def _limits(self, offered: tuple[float, float], one: Direction) -> tuple[float, float]:
         """The range that is offered, cut where faces would leave the codes of known ones."""
-        low, high = (self.spread.range_of(self.codes, side * one.step(side).mean(dim=0)) for side in (-1.0, 1.0))
-        return max(offered[0], low[0]), min(offered[1], high[1])
+        ends = [self.spread.range_of(self.codes, one.vector.mean(dim=0))]
+        if one.bend is not None:
+            ends = [self.spread.range_of(self.codes, side * one.step(side).mean(dim=0)) for side in (-1.0, 1.0)]
+        return max(offered[0], ends[0][0]), min(offered[1], ends[-1][1])
 
     def _rounded(self, one: Direction) -> dict[str, float]:
         return {name: round(value, 3) for name, value in self.effects_of(one.vector, one.bend).items()}

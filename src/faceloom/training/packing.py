@@ -73,6 +73,15 @@ def is_packed(source: Path) -> bool:
         return INDEX_FILE in archive.namelist()
 
 
+def packed_side(source: Path) -> int:
+    """The side in pixels of the faces in a file that `pack` wrote; raises TrainingError if it is damaged."""
+    try:
+        with zipfile.ZipFile(source) as archive, np.load(io.BytesIO(archive.read(INDEX_FILE))) as index:
+            return int(index["resolution"])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{source} is not a file of packed faces, or damaged: {error}; pack it anew") from error
+
+
 def gather(sources: Sequence[Path], resolution: int, *, progress: Callable[[int, int], None] | None = None) -> FaceSet:
     """The faces of sources of any kind: packed ones are read, in others faces are found; see `load_faces`.
 

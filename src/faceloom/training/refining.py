@@ -85,7 +85,7 @@ def refine_directions(
         one, old = known[name], found[name]
         step, bend = navigate(
             generator, old.vector, name, leg, reader, describe,
-            layers=old.layers, free=one.free, course=course, bent=bent, say=_telling(name, course, say),
+            layers=old.layers, free=one.free, course=course, bend=old.bend, bent=bent, say=_telling(name, course, say),
         )  # fmt: skip
         refined[name] = bench.refined(one, old, step, bend)
         alike = float(torch.cosine_similarity(step.ravel(), old.vector.ravel(), dim=0))
