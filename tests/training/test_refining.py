@@ -84,7 +84,7 @@ def test_a_bent_path_is_kept(folder: Path, faces: FaceSet) -> None:
 
 def test_what_has_no_labels_is_refused(folder: Path, faces: FaceSet) -> None:
     values = {"light": faces.pixels.mean(axis=(1, 2, 3)).astype(np.float64)}
-    with pytest.raises(UsageError, match="'other' cannot be refined"):
+    with pytest.raises(UsageError, match="'other' cannot be changed"):
         refine_directions(folder, faces, values, [LIGHT], ["other"], say=print, judges=())
     with pytest.raises(UsageError, match="no direction 'lihgt'; did you mean 'light'"):
         refine_directions(folder, faces, values, [LIGHT], ["lihgt"], say=print, judges=())
@@ -93,6 +93,29 @@ def test_what_has_no_labels_is_refused(folder: Path, faces: FaceSet) -> None:
     few = faces.subset(np.arange(len(faces)) < 60)
     with pytest.raises(DirectionError, match="too few to refine"):
         refine_directions(folder, few, {"light": values["light"][:60]}, [LIGHT], ["light"], say=print, judges=())
+
+
+def test_shares_of_another_direction_are_added(folder: Path, faces: FaceSet) -> None:
+    before = DirectionSet.load(folder / "directions.safetensors")
+    faces.save(folder / "faces.npz")
+    words = ["correct", "light", "other=-0.5", "--model", str(folder), "--faces", str(folder / "faces.npz")]
+    attributes = folder / "attributes.toml"
+    attributes.write_text(
+        '[[attribute]]\nname = "light"\ncolumn = "light"\nlow = "dark"\nhigh = "bright"\n', encoding="utf-8"
+    )
+    result = CliRunner().invoke(verb, [*words, "--attributes", str(attributes)], catch_exceptions=False)
+    assert "light: corrected by other -0.5" in result.output
+    after = DirectionSet.load(folder / "directions.safetensors")
+    wanted = before["light"].vector - 0.5 * before["other"].vector
+    assert torch.cosine_similarity(after["light"].vector.ravel(), wanted.ravel(), dim=0) > 0.9999
+    assert after["light"].bend is None
+    assert after["other"].follows(before["other"])
+    assert after.info["attributes"]["light"]["corrected"] == "other -0.5"
+    for share, told in (("other", "is no share"), ("other=nan", "is too much"), ("light=0.5", "cannot be added")):
+        words[2] = share
+        refused = CliRunner().invoke(verb, [*words, "--attributes", str(attributes)])
+        assert isinstance(refused.exception, UsageError)
+        assert told in str(refused.exception)
 
 
 def test_the_verb_wants_a_model_and_faces(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import click
@@ -31,9 +32,10 @@ from faceloom.settings import cache_folder
 from faceloom.training.attributes import Attribute, attribute_table, read_attributes
 from faceloom.training.export import Values, refit_directions
 from faceloom.training.images import FaceSet
-from faceloom.training.refining import refine_directions
+from faceloom.training.refining import correct_direction, refine_directions
 from faceloom.types import Photo
 
+_LARGEST_SHARE = 2.0
 _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".avif"})
 
 
@@ -239,13 +241,42 @@ def refine(
     click.echo(f"{folder}: refined {', '.join(names)}")
 
 
+@directions.command("correct")
+@click.argument("name")
+@click.argument("shares", nargs=-1, required=True, metavar="OTHER=SHARE...")
+@click.option("--model", "folder", type=FILE, required=True, help="Folder of a model that `faceloom train` wrote.")
+@click.option("--faces", type=FILE, required=True, help="faces.npz of the run.")
+@click.option("--attributes", type=FILE, help="TOML file of the directions; the default model's where left out.")
+def correct(name: str, shares: tuple[str, ...], folder: Path, faces: Path, attributes: Path | None) -> None:
+    """Add shares of other directions to NAME, to take back what it does besides: `correct beard age=0.35`.
+
+    The matrix of `faceloom directions report` says how much of what.
+    """
+    _check_run(folder, faces)
+    added = {}
+    for part in shares:
+        other, _, text = part.partition("=")
+        try:
+            added[other] = float(text)
+        except ValueError:
+            raise UsageError(f"{part!r} is no share; write it as age=0.35") from None
+        if not math.isfinite(added[other]) or abs(added[other]) > _LARGEST_SHARE:
+            raise UsageError(f"{part!r} is too much; shares are from -{_LARGEST_SHARE:g} to {_LARGEST_SHARE:g}")
+    correct_direction(folder, FaceSet.load(faces), read_attributes(attributes), name, added, say=click.echo)
+    load_model.cache_clear()
+
+
+def _check_run(folder: Path, faces: Path) -> None:
+    for path in (faces, folder / GENERATOR_FILE):
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}; give the folder of a model, and faces.npz of its run")
+
+
 def _labelled(
     folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | None
 ) -> tuple[FaceSet, list[Attribute], dict[str, Values]]:
     """The faces of a run, the attributes, and their labels."""
-    for path in (faces, folder / GENERATOR_FILE):
-        if not path.is_file():
-            raise UsageError(f"there is no file {path}; give the folder of a model, and faces.npz of its run")
+    _check_run(folder, faces)
     wanted, known = read_attributes(attributes), FaceSet.load(faces)
     return known, wanted, attribute_table(known, data, wanted)
 

@@ -265,13 +265,13 @@ class Bench:
         scaled = {name: round(factor * value, 3) for name, value in effects.items()}
         return direction, scaled, {"drawn_effect": round(effect, 3), "measured_by": by}
 
-    def refined(
-        self, one: Attribute, old: Direction, step: Tensor, bend: Tensor | None = None
+    def changed(
+        self, one: Attribute, old: Direction, step: Tensor, bend: Tensor | None, how: Mapping[str, str]
     ) -> tuple[Direction, dict[str, float], dict[str, float | str]]:
         """`old` along another path (num_ws, w_dim), its effect on every probed attribute, and what to write down."""
         _, effect, by = self._measured(one, step, bend)
         found = replace(old, vector=step, bend=bend, note=one.note or old.note).scaled(factor_of(effect))
-        facts: dict[str, float | str] = {"drawn_effect": round(effect, 3), "measured_by": by, "refined": "by pictures"}
+        facts: dict[str, float | str] = {"drawn_effect": round(effect, 3), "measured_by": by, **how}
         return replace(found, range=self._limits(one.range, found)), self._rounded(found), facts
 
     def _measured(

@@ -1,4 +1,4 @@
-"""Directions of a trained model refined through the pictures that they draw."""
+"""Directions of a trained model made better: through the pictures that they draw, or by shares of other directions."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from faceloom.directions.reading import PictureReader, PlacedFeatures
 from faceloom.directions.regression import MIN_LABELS
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import DirectionError, MissingExtraError, UsageError
+from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images
 from faceloom.metrics.judges import FaceRes, Judge
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
@@ -61,14 +62,10 @@ def refine_directions(
         DirectionError: if a direction has no labels to be refined by, or there are too few faces.
         UsageError: if there is no such direction.
     """
-    generator = native.load_generator(folder / GENERATOR_FILE)
-    encoder, _ = native.load_encoder(folder / ENCODER_FILE)
-    found = DirectionSet.load(folder / DIRECTIONS_FILE)
-    found.check_generator(generator.fingerprint)
+    generator, encoder, found = _opened(folder)
     known = {one.name: one for one in attributes}
     for name in names:
-        if found[name].space != "w+" or name not in known:
-            raise UsageError(f"{name!r} cannot be refined: it needs an entry in the attributes file, and to be in W+")
+        _check_fits(found[name], known)
     codes, labels = _seen(encoder, faces, values)
     read, moved = _split(labels)
     reader = PictureReader.fit(
@@ -87,13 +84,75 @@ def refine_directions(
             generator, old.vector, name, leg, reader, describe,
             layers=old.layers, free=one.free, course=course, bend=old.bend, bent=bent, say=_telling(name, course, say),
         )  # fmt: skip
-        refined[name] = bench.refined(one, old, step, bend)
+        refined[name] = bench.changed(one, old, step, bend, {"refined": "by pictures"})
         alike = float(torch.cosine_similarity(step.ravel(), old.vector.ravel(), dim=0))
         aside = "" if bend is None else f", the bend {float(bend.norm() / step.norm()):.2f} of the step"
         say(f"{name}: refined; the cosine with the step before is {alike:.2f}{aside}")
     result = _with(found, refined)
     result.save(folder / DIRECTIONS_FILE)
     return result
+
+
+def correct_direction(
+    folder: Path,
+    faces: FaceSet,
+    attributes: Sequence[Attribute],
+    name: str,
+    shares: Mapping[str, float],
+    *,
+    say: Callable[[str], None],
+    judges: Sequence[Judge] | None = None,
+) -> DirectionSet:
+    """Add shares of other directions to one of a model in a folder, to take back what it does besides, and write it.
+
+    What to take back is in the matrix of `faceloom directions report`, which is measured on photos: a direction that
+    changes age by -0.2 for one unit, where one unit of "age" changes it by +0.3, wants two thirds of "age".
+
+    Args:
+        folder: with the model's generator, encoder and directions.
+        faces: that the model was trained on; held-out ones are left out.
+        attributes: say what each direction is, its largest range and its judge.
+        name: which direction.
+        shares: of other directions, by name.
+        say: told what was found.
+        judges: as in `refine_directions`.
+
+    Raises:
+        CheckpointError: if a file is missing or damaged.
+        UsageError: if there is no such direction, one is not in W+, or a share is of the direction itself.
+    """
+    generator, encoder, found = _opened(folder)
+    known = {one.name: one for one in attributes}
+    _check_fits(found[name], known)
+    steps = {side: found[name].step(side) for side in (-1.0, 1.0)}
+    for other, share in shares.items():
+        if found[other].space != "w+" or other == name:
+            raise UsageError(f"{other!r} cannot be added to {name!r}: it must be another direction, in W+")
+        for side in steps:
+            steps[side] = steps[side] + found[other].step(side * share)
+    vector, bend = (steps[1.0] - steps[-1.0]) / 2, (steps[1.0] + steps[-1.0]) / 2
+    codes, _ = _seen(encoder, faces, {})
+    judges = installed_judges(say) if judges is None else judges
+    bench = Bench(generator, encoder, codes.mean(dim=1), list(found.probes.values()), judges)
+    words = ", ".join(f"{other} {share:+g}" for other, share in shares.items())
+    changed = bench.changed(known[name], found[name], vector, bend if bend.any() else None, {"corrected": words})
+    result = _with(found, {name: changed})
+    result.save(folder / DIRECTIONS_FILE)
+    say(f"{name}: corrected by {words}; range {changed[0].range[0]:+g} to {changed[0].range[1]:+g}")
+    return result
+
+
+def _opened(folder: Path) -> tuple[StyleGAN2, ResidualEncoder, DirectionSet]:
+    generator = native.load_generator(folder / GENERATOR_FILE)
+    encoder, _ = native.load_encoder(folder / ENCODER_FILE)
+    found = DirectionSet.load(folder / DIRECTIONS_FILE)
+    found.check_generator(generator.fingerprint)
+    return generator, encoder, found
+
+
+def _check_fits(one: Direction, known: Mapping[str, Attribute]) -> None:
+    if one.space != "w+" or one.name not in known:
+        raise UsageError(f"{one.name!r} cannot be changed: it needs an entry in the attributes file, and to be in W+")
 
 
 @torch.no_grad()
