@@ -3,16 +3,22 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from faceloom.avatar import Avatar
+from faceloom.editor import Editor
 from faceloom.provenance.reading import Statement, read_statement
 from faceloom.recipe import Recipe
+from faceloom.server import pictures
+from faceloom.types import Pixels
 
 if TYPE_CHECKING:
     from tests.server.conftest import Running
@@ -70,6 +76,28 @@ def test_a_strip_of_what_is_not_there_is_refused(server: Running, ready: str) ->
     for wrong in ({"cells": 1}, {"cells": 1000}, {"size": 5000}, {"direction": ""}):
         body = {"recipe": {}, "direction": "age", **wrong}
         server.assert_refused(server.client.post(path, json=body), 422, "invalid")
+
+
+def test_a_strip_that_nobody_waits_for_is_given_up(
+    server: Running, ready: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[None] = []
+    draw, left = pictures._face, threading.Event()
+
+    def slowly(editor: Editor, recipe: Recipe, size: int) -> Pixels:
+        drawn.append(None)
+        left.wait(30)
+        time.sleep(0.3)  # until the server has seen it
+        return draw(editor, recipe, size)
+
+    monkeypatch.setattr(pictures, "_face", slowly)
+    path = f"/api/projects/{ready}/strip"
+    body = {"recipe": server.recipe(smile=0.7), "direction": "age", "cells": 7, "size": 48}
+    with pytest.raises(httpx.ReadTimeout):
+        server.client.post(path, json=body, timeout=1.0)
+    left.set()
+    assert server.client.post(path, json={**body, "cells": 3}).status_code == 200
+    assert len(drawn) <= 2 + 3  # not 7 + 3
 
 
 def test_a_row_of_twins_begins_with_none(server: Running, ready: str) -> None:

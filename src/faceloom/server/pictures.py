@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from faceloom.editor import Editor
 from faceloom.effects import face_picture
 from faceloom.errors import UsageError
 from faceloom.files import replacing
+from faceloom.generators.cache import Cancelled
 from faceloom.recipe import Recipe
 from faceloom.server.catalog import list_twins
 from faceloom.server.encoding import in_a_row, to_jpeg
@@ -25,6 +26,8 @@ from faceloom.server.schemas import StripRequest, TwinsRequest
 from faceloom.server.store import Store
 from faceloom.types import Pixels
 
+Gone = Callable[[], bool]
+"""Whether whoever asked for a picture has left meanwhile."""
 THUMBNAIL_SIDE = 256
 _MOST_KEPT = 200
 
@@ -64,35 +67,47 @@ class Pictures:
         except UsageError:
             return await asyncio.to_thread(self.photos.view, source.photo, THUMBNAIL_SIDE)
 
-    async def strip(self, project: str, wanted: StripRequest) -> bytes:
-        """A JPEG of the first face at even steps over the range of a direction; raises Refusal, UsageError."""
+    async def strip(self, project: str, wanted: StripRequest, gone: Gone) -> bytes:
+        """A JPEG of the first face at even steps over the range of a direction.
 
-        def cells(opened: Opened) -> list[Pixels]:
+        Raises:
+            Refusal, UsageError: as usual.
+            Cancelled: if `gone`, which is asked before each cell, said that nobody waits for it any more.
+        """
+
+        def cells(opened: Opened) -> Iterator[Pixels]:
             recipe = to_recipe(wanted.recipe)
             low, high = opened.editor.model.directions[wanted.direction].range
             editor = _sized(opened.editor, wanted.size)
             amounts = np.linspace(low, high, wanted.cells)
             recipes = [recipe.with_edit(wanted.direction, float(amount)) for amount in amounts]
-            return [_face(editor, one, wanted.size) for one in recipes]
+            return (_face(editor, one, wanted.size) for one in recipes)
 
-        return await self._row(project, wanted.model_dump_json(), cells)
+        return await self._row(project, wanted.model_dump_json(), cells, gone)
 
-    async def twins(self, project: str, wanted: TwinsRequest) -> bytes:
-        """A JPEG of the first face without a twin, then as each twin draws it; raises Refusal, UsageError."""
+    async def twins(self, project: str, wanted: TwinsRequest, gone: Gone) -> bytes:
+        """A JPEG of the first face without a twin, then as each twin draws it; raises as `strip`."""
 
-        def cells(opened: Opened) -> list[Pixels]:
+        def cells(opened: Opened) -> Iterator[Pixels]:
             recipe, editor = to_recipe(wanted.recipe), _sized(opened.editor, wanted.size)
             names = ["", *(twin.name for twin in list_twins(opened.editor.model))]
-            return [_face(editor, replace(recipe, twin=name), wanted.size) for name in names]
+            return (_face(editor, replace(recipe, twin=name), wanted.size) for name in names)
 
-        return await self._row(project, wanted.model_dump_json(), cells)
+        return await self._row(project, wanted.model_dump_json(), cells, gone)
 
-    async def _row(self, project: str, what: str, cells: Callable[[Opened], list[Pixels]]) -> bytes:
+    async def _row(self, project: str, what: str, cells: Callable[[Opened], Iterator[Pixels]], gone: Gone) -> bytes:
         def draw() -> bytes:
+            if gone():
+                raise Cancelled
             opened = self.openings.get(project)
             key = (project, opened.codes, what)
             if key not in self._kept:
-                self._kept[key] = to_jpeg(in_a_row(cells(opened)))
+                drawn = []
+                for cell in cells(opened):
+                    drawn.append(cell)
+                    if gone():
+                        raise Cancelled
+                self._kept[key] = to_jpeg(in_a_row(drawn))
                 while len(self._kept) > _MOST_KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)

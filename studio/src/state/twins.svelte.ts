@@ -10,18 +10,20 @@ export class TwinPictures {
   url = $state<string>();
   failed = $state(false);
   private drawn = "";
+  private asked = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private stop: AbortController | undefined;
 
   constructor(private readonly project: string) {}
 
-  /** Draw the strip for these edits, once they rest; at once if there is none yet. */
+  /** Draw the strip for these edits, once they rest; the first time at once. */
   want(recipe: Recipe): void {
     const edits = { ...recipe, twin: "", degree: 1 };
     const key = JSON.stringify(edits);
     clearTimeout(this.timer);
     if (key === this.drawn) return;
-    this.timer = setTimeout(() => void this.load(edits, key), this.url ? SETTLE_MS : 0);
+    this.timer = setTimeout(() => void this.load(edits, key), this.asked ? SETTLE_MS : 0);
+    this.asked = true;
   }
 
   close(): void {
