@@ -28,7 +28,8 @@ const settled = async (page) => {
   await page.waitForTimeout(600);
   await page.locator(".working:not(.on)").waitFor({ state: "attached", timeout: PATIENCE });
   await page.locator(".strip[aria-busy=false]").waitFor({ timeout: PATIENCE });
-  await page.locator(".twins:not(:has(.waiting))").waitFor({ state: "attached", timeout: PATIENCE });
+  // On a phone the twins are in a tab of their own, and not there until it is opened.
+  await page.waitForFunction(() => !document.querySelector(".twins .waiting"), undefined, { timeout: PATIENCE });
   await page.waitForTimeout(1500);
 };
 const move = async (page, label, key, presses) => {
