@@ -25,7 +25,7 @@ from faceloom.faces.detect import choose, detect
 from faceloom.faces.mask import face_mask
 from faceloom.faces.paste import paste
 from faceloom.faces.transfer import apply_change, measure_change
-from faceloom.generators.cache import PrefixCaches
+from faceloom.generators.cache import Cancelled, PrefixCaches
 from faceloom.generators.protocol import Generator
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images, to_pixels
@@ -344,6 +344,8 @@ def draw(
 
     def one(drawer: Generator, some: Tensor, offset: Tensor | None) -> Tensor:
         if not isinstance(drawer, StyleGAN2):
+            if cancelled is not None and cancelled():  # it draws all of its layers at once
+                raise Cancelled("the picture is no longer wanted")
             if resolution not in (None, drawer.resolution):
                 raise UsageError(f"this generator cannot stop at {resolution} px")
             return synthesize_moved(drawer, some, offset)

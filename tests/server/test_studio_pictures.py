@@ -84,11 +84,11 @@ def test_a_strip_that_nobody_waits_for_is_given_up(
     drawn: list[None] = []
     draw, left = pictures._face, threading.Event()
 
-    def slowly(editor: Editor, recipe: Recipe, size: int) -> Pixels:
+    def slowly(editor: Editor, recipe: Recipe, size: int, gone: pictures.Gone) -> Pixels:
         drawn.append(None)
         left.wait(30)
         time.sleep(0.3)  # until the server has seen it
-        return draw(editor, recipe, size)
+        return draw(editor, recipe, size, gone)
 
     monkeypatch.setattr(pictures, "_face", slowly)
     path = f"/api/projects/{ready}/strip"

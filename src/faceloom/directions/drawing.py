@@ -11,6 +11,7 @@ from typing import Protocol, TypeGuard
 import torch
 from torch import Tensor
 
+from faceloom.directions.direction import Direction
 from faceloom.errors import DirectionError
 from faceloom.generators.protocol import Generator, Noise
 
@@ -75,6 +76,16 @@ def synthesize_moved(
         return generator.synthesize(codes, noise)
     able = require_styles(generator)
     return able.synthesize_styles(moved_styles(able, codes, offset), noise)
+
+
+def synthesize_along(generator: Generator, codes: Tensor, direction: Direction, amount: float) -> Tensor:
+    """Draw codes (N, num_ws, w_dim) that a direction has moved, in whichever space it moves; raises DirectionError."""
+    step = direction.step(amount)
+    return (
+        synthesize_moved(generator, codes + step)
+        if direction.space == "w+"
+        else synthesize_moved(generator, codes, step)
+    )
 
 
 def moved_styles(generator: StyleGenerator, codes: Tensor, offset: Tensor | None) -> list[Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from faceloom.directions.direction import Direction
-from faceloom.directions.drawing import synthesize_moved
+from faceloom.directions.drawing import synthesize_along
 from faceloom.generators.protocol import Generator
 from faceloom.imaging.convert import to_pixels
 from faceloom.imaging.sheets import grid
@@ -43,9 +43,8 @@ def direction_sheet(
     for number, direction in enumerate(directions):
         columns = []
         for share in SHARES:
-            step = direction.step(abs(share) * direction.range[int(share > 0)])
-            moved, offset = (ws + step, None) if direction.space == "w+" else (ws, step)
-            columns.append(to_pixels(synthesize_moved(generator, moved, offset)))
+            amount = abs(share) * direction.range[int(share > 0)]
+            columns.append(to_pixels(synthesize_along(generator, ws, direction, amount)))
         rows.append([column[face] for face in range(len(codes)) for column in columns])
         labels.append(f"{number} {direction.name}")
         if progress is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,42 +72,37 @@ class Pictures:
 
         Raises:
             Refusal, UsageError: as usual.
-            Cancelled: if `gone`, which is asked before each cell, said that nobody waits for it any more.
+            Cancelled: if `gone` said that nobody waits for it any more; asked as renders ask whether to go on.
         """
 
-        def cells(opened: Opened) -> Iterator[Pixels]:
+        def cells(opened: Opened) -> list[Pixels]:
             recipe = to_recipe(wanted.recipe)
             low, high = opened.editor.model.directions[wanted.direction].range
             editor = _sized(opened.editor, wanted.size)
             amounts = np.linspace(low, high, wanted.cells)
             recipes = [recipe.with_edit(wanted.direction, float(amount)) for amount in amounts]
-            return (_face(editor, one, wanted.size) for one in recipes)
+            return [_face(editor, one, wanted.size, gone) for one in recipes]
 
         return await self._row(project, wanted.model_dump_json(), cells, gone)
 
     async def twins(self, project: str, wanted: TwinsRequest, gone: Gone) -> bytes:
         """A JPEG of the first face without a twin, then as each twin draws it; raises as `strip`."""
 
-        def cells(opened: Opened) -> Iterator[Pixels]:
+        def cells(opened: Opened) -> list[Pixels]:
             recipe, editor = to_recipe(wanted.recipe), _sized(opened.editor, wanted.size)
             names = ["", *(twin.name for twin in list_twins(opened.editor.model))]
-            return (_face(editor, replace(recipe, twin=name), wanted.size) for name in names)
+            return [_face(editor, replace(recipe, twin=name), wanted.size, gone) for name in names]
 
         return await self._row(project, wanted.model_dump_json(), cells, gone)
 
-    async def _row(self, project: str, what: str, cells: Callable[[Opened], Iterator[Pixels]], gone: Gone) -> bytes:
+    async def _row(self, project: str, what: str, cells: Callable[[Opened], list[Pixels]], gone: Gone) -> bytes:
         def draw() -> bytes:
             if gone():
                 raise Cancelled
             opened = self.openings.get(project)
             key = (project, opened.codes, what)
             if key not in self._kept:
-                drawn = []
-                for cell in cells(opened):
-                    drawn.append(cell)
-                    if gone():
-                        raise Cancelled
-                self._kept[key] = to_jpeg(in_a_row(drawn))
+                self._kept[key] = to_jpeg(in_a_row(cells(opened)))
                 while len(self._kept) > _MOST_KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
@@ -123,5 +118,5 @@ def _sized(editor: Editor, size: int) -> Editor:
     return editor.scaled(max(32, round(max(editor.photo.size) * min(1.0, size / side))))
 
 
-def _face(editor: Editor, recipe: Recipe, size: int) -> Pixels:
-    return face_picture(editor.render(recipe).photo, editor.faces[0], size)
+def _face(editor: Editor, recipe: Recipe, size: int, gone: Gone) -> Pixels:
+    return face_picture(editor.render(recipe, cancelled=gone).photo, editor.faces[0], size)

@@ -20,7 +20,7 @@ from faceloom.checkpoints.catalog import RemoteFile, catalogue, entry_of
 from faceloom.checkpoints.installed import find, installed
 from faceloom.directions.components import principal_directions, sample_codes
 from faceloom.directions.direction import Direction, DirectionSet
-from faceloom.directions.drawing import synthesize_moved
+from faceloom.directions.drawing import synthesize_along
 from faceloom.directions.packs import install, installed_packs, make_pack, remove, word_of
 from faceloom.domains.twin import check_name
 from faceloom.errors import UsageError
@@ -266,8 +266,6 @@ def _effect(model: Model, direction: Direction) -> bytes:
     ws = sample_codes(model.generator, 10, seed=1)[:1].unsqueeze(1).expand(-1, model.generator.num_ws, -1)
     cells = []
     for amount in np.linspace(*direction.range, _CELLS):
-        step = direction.step(float(amount))
-        moved, offset = (ws + step, None) if direction.space == "w+" else (ws, step)
-        picture = to_pixels(synthesize_moved(model.generator, moved, offset).detach())[0]
+        picture = to_pixels(synthesize_along(model.generator, ws, direction, float(amount)).detach())[0]
         cells.append(shrunk(Photo(picture), _CELL_SIDE).pixels)
     return to_jpeg(in_a_row(cells), 90)

@@ -258,37 +258,36 @@ class Bench:
         layers = (round(one.layers[0] * rows), max(round(one.layers[0] * rows) + 1, round(one.layers[1] * rows)))
         step = torch.zeros(rows, self.generator.w_dim)
         step[layers[0] : layers[1]] = _float(slope.vector)
-        effects, effect, by = self._measured(one, step)
-        factor = factor_of(effect)
         note = one.note or (f"rough: {ROUGH}" if slope.explained < ROUGH_BELOW else "")
-        direction = Direction(one.name, factor * step, layers, one.range, one.low, one.high, note=note)
+        direction = Direction(one.name, step, layers, one.range, one.low, one.high, note=note)
+        effects, effect, by = self._measured(one, direction)
+        factor = factor_of(effect)
         scaled = {name: round(factor * value, 3) for name, value in effects.items()}
-        return direction, scaled, {"drawn_effect": round(effect, 3), "measured_by": by}
+        return direction.scaled(factor), scaled, {"drawn_effect": round(effect, 3), "measured_by": by}
 
     def changed(
         self, one: Attribute, old: Direction, step: Tensor, bend: Tensor | None, how: Mapping[str, str]
     ) -> tuple[Direction, dict[str, float], dict[str, float | str]]:
         """`old` along another path (num_ws, w_dim), its effect on every probed attribute, and what to write down."""
-        _, effect, by = self._measured(one, step, bend)
-        found = replace(old, vector=step, bend=bend, note=one.note or old.note).scaled(factor_of(effect))
+        found = replace(old, vector=step, bend=bend, note=one.note or old.note)
+        _, effect, by = self._measured(one, found)
+        found = found.scaled(factor_of(effect))
         facts: dict[str, float | str] = {"drawn_effect": round(effect, 3), "measured_by": by, **how}
         return replace(found, range=self._limits(one.range, found)), self._rounded(found), facts
 
-    def _measured(
-        self, one: Attribute, step: Tensor, bend: Tensor | None = None
-    ) -> tuple[dict[str, float], float, str]:
-        """Effects of one step by attribute, the wanted one, and who measured that."""
-        effects = self.effects_of(step, bend)
+    def _measured(self, one: Attribute, found: Direction) -> tuple[dict[str, float], float, str]:
+        """Effects of one unit by attribute, the wanted one, and who measured that."""
+        effects = self.effects_of(found)
         if one.judge:
-            pair = draw_pair(self.generator, self.judged, step, bend)
+            pair = draw_pair(self.generator, self.judged, found.vector, found.bend)
             judged = judged_effect(self.judges, one.judge, pair, self.deviations)
             if judged is not None:
                 return effects, judged, "judges"
         return effects, effects[one.name], "probe"
 
-    def effects_of(self, step: Tensor, bend: Tensor | None = None) -> dict[str, float]:
-        """What one unit (num_ws, w_dim) changes in the pictures, by attribute."""
-        return probed_effects(self.encoder, draw_pair(self.generator, self.faces, step, bend), self.probes)
+    def effects_of(self, one: Direction) -> dict[str, float]:
+        """What one unit changes in the pictures, by attribute."""
+        return probed_effects(self.encoder, draw_pair(self.generator, self.faces, one.vector, one.bend), self.probes)
 
     def disentangle(
         self, directions: Sequence[Direction], effects: Effects, attributes: Sequence[Attribute], *, project: bool
@@ -306,13 +305,11 @@ class Bench:
 
     def _limits(self, offered: tuple[float, float], one: Direction) -> tuple[float, float]:
         """The range that is offered, cut where faces would leave the codes of known ones."""
-        ends = [self.spread.range_of(self.codes, one.vector.mean(dim=0))]
-        if one.bend is not None:
-            ends = [self.spread.range_of(self.codes, side * one.step(side).mean(dim=0)) for side in (-1.0, 1.0)]
-        return max(offered[0], ends[0][0]), min(offered[1], ends[-1][1])
+        low, high = (self.spread.range_of(self.codes, side * one.step(side).mean(dim=0)) for side in (-1.0, 1.0))
+        return max(offered[0], low[0]), min(offered[1], high[1])
 
     def _rounded(self, one: Direction) -> dict[str, float]:
-        return {name: round(value, 3) for name, value in self.effects_of(one.vector, one.bend).items()}
+        return {name: round(value, 3) for name, value in self.effects_of(one).items()}
 
 
 def _float(values: Values) -> Tensor:

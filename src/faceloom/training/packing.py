@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,11 +77,8 @@ def is_packed(source: Path) -> bool:
 
 def packed_side(source: Path) -> int:
     """The side in pixels of the faces in a file that `pack` wrote; raises TrainingError if it is damaged."""
-    try:
-        with zipfile.ZipFile(source) as archive, np.load(io.BytesIO(archive.read(INDEX_FILE))) as index:
-            return int(index["resolution"])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{source} is not a file of packed faces, or damaged: {error}; pack it anew") from error
+    with _reading(source) as (_, index):
+        return int(index["resolution"])
 
 
 def gather(sources: Sequence[Path], resolution: int, *, progress: Callable[[int, int], None] | None = None) -> FaceSet:
@@ -105,22 +104,31 @@ def unpack(path: Path, resolution: int) -> FaceSet:
     Raises:
         TrainingError: if the file is damaged, or its faces are smaller, or of a size that `resolution` does not divide.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            with np.load(io.BytesIO(archive.read(INDEX_FILE)), allow_pickle=False) as index:
-                names = tuple(str(name) for name in index["names"])
-                landmarks, skipped = index["landmarks"].astype(np.float64), int(index["skipped"])
-                side = int(index["resolution"])
-            if side % resolution:
-                raise TrainingError(f"the faces in {path} are {side} px, not {resolution}; pack them anew")
-            encoded = [archive.read(_entry(number)) for number in range(len(names))]
+    with _reading(path) as (archive, index):
+        names = tuple(str(name) for name in index["names"])
+        landmarks, skipped = index["landmarks"].astype(np.float64), int(index["skipped"])
+        side = int(index["resolution"])
+        if side % resolution:
+            raise TrainingError(f"the faces in {path} are {side} px, not {resolution}; pack them anew")
+        encoded = [archive.read(_entry(number)) for number in range(len(names))]
         with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
             pixels = list(pool.map(lambda data: _decode(data, side, resolution), encoded))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{path} is not a file of packed faces, or damaged: {error}; pack it anew") from error
     if not names or landmarks.shape[0] != len(names):
         raise TrainingError(f"{path} is not a file of packed faces, or damaged; pack it anew")
     return FaceSet(np.stack(pixels), landmarks, names, skipped)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[zipfile.ZipFile, Mapping[str, NDArray[Any]]]]:
+    """A file of packed faces and its index; what goes wrong with either is a TrainingError."""
+    try:
+        with (
+            zipfile.ZipFile(path) as archive,
+            np.load(io.BytesIO(archive.read(INDEX_FILE)), allow_pickle=False) as index,
+        ):
+            yield archive, index
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{path} is not a file of packed faces, or damaged: {error}; pack it anew") from error
 
 
 def _entry(number: int) -> str:

@@ -10,7 +10,6 @@ export class TwinPictures {
   url = $state<string>();
   failed = $state(false);
   private drawn = "";
-  private asked = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private stop: AbortController | undefined;
 
@@ -22,8 +21,7 @@ export class TwinPictures {
     const key = JSON.stringify(edits);
     clearTimeout(this.timer);
     if (key === this.drawn) return;
-    this.timer = setTimeout(() => void this.load(edits, key), this.asked ? SETTLE_MS : 0);
-    this.asked = true;
+    this.timer = setTimeout(() => void this.load(edits, key), this.timer === undefined ? 0 : SETTLE_MS);
   }
 
   close(): void {
