@@ -16,7 +16,7 @@ from faceloom.generators.stylegan2 import Architecture, StyleGAN2, StyleGAN2Conf
 from faceloom.settings import BackendName
 
 pytest.importorskip("numba")
-from faceloom.generators.fused import image, layer, same, sizes, threads, tiles
+from faceloom.generators.fused import image, layer, products, same, sizes, threads, tiles
 
 KERNEL = ops.fir_kernel()
 PATIENT = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -301,22 +301,38 @@ def test_every_piece_is_done_once_and_errors_come_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        done = torch.zeros(100)
+        for split in (threads.pieces_of, threads.even_pieces):
+            for count, grain in ((100, 7), (100, 20), (42, 7), (5, 100), (2, 1), (0, 4)):
+                pieces, done, numbers = split(count, grain), torch.zeros(count), torch.zeros(count + 1)
 
-        def task(number: int, first: int, last: int) -> None:
-            done[first:last] += 1
+                def task(number: int, first: int, last: int, done: Any = done, numbers: Any = numbers) -> None:
+                    done[first:last] += 1
+                    numbers[number] += 1
 
-        threads.in_parallel(task, 100, 7)
-        assert torch.equal(done, torch.ones(100))
+                threads.in_parallel(task, pieces)
+                assert torch.equal(done, torch.ones(count))
+                assert torch.equal(numbers[: len(pieces)], torch.ones(len(pieces)))
+        # Two rounds of three, and what is left for each.
+        assert threads.even_pieces(100, 12)[6:] == [(72, 82), (82, 92), (92, 100)]
 
         def broken(number: int, first: int, last: int) -> None:
             raise ValueError("broken")
 
         with pytest.raises(ValueError, match="broken"):
-            threads.in_parallel(broken, 10, 1)
+            threads.in_parallel(broken, threads.pieces_of(10, 1))
     finally:
         torch.set_num_threads(before)
     assert threads.workspace(1000) % 64 == 0
+
+
+@pytest.mark.parametrize("rows", range(1, 21))
+def test_products_of_any_number_of_rows_agree_with_float64(rows: int) -> None:
+    torch.manual_seed(rows)
+    a, b = torch.randn(rows, 40), torch.randn(40, 16)
+    c = torch.full((rows + 1, 16), 7.0)
+    products.multiply_panel(a.data_ptr(), 4 * 40, b.data_ptr(), rows, 40, c.data_ptr(), 4 * 16)
+    assert_same([c[:rows].double()], [a.double() @ b.double()])
+    assert torch.equal(c[rows], torch.full((16,), 7.0))
 
 
 def test_what_was_compiled_from_other_sources_is_not_used() -> None:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from faceloom.generators import winograd
 from faceloom.generators.derived import derived
 
 LEAKY_SLOPE = 0.2
@@ -144,7 +145,7 @@ def styled_convolution(
     noise = None if noise is None else noise * (strength * gain)
     kept = wants_gradients(x, weight, styles, noise, bias)  # else memory is written over
     factors, bias = demodulation(weight, styles) * gain, bias * gain
-    if _scales_filters(x, weight, styles):
+    if _scales_filters(x, weight, styles, up_kernel):
         weight = weight * styles.reshape(1, -1, 1, 1) * factors.reshape(-1, 1, 1, 1)
         y = _convolve(x, weight, bias, up_kernel)
     else:
@@ -164,12 +165,14 @@ def wants_gradients(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def _scales_filters(x: Tensor, weight: Tensor, styles: Tensor) -> bool:
+def _scales_filters(x: Tensor, weight: Tensor, styles: Tensor, up_kernel: Tensor | None) -> bool:
     """Whether styles go on the filters, which can only be shared within one image, as they move fewer bytes.
 
     Where styles want gradients and filters do not, they go on the activations: through the filters, the gradient of
-    styles costs as much as that of the filters themselves.
+    styles costs as much as that of the filters themselves. So they do where filters are used in a form that is kept.
     """
+    if up_kernel is None and winograd.pays(x, weight):
+        return False
     if torch.is_grad_enabled() and styles.requires_grad and not weight.requires_grad:
         return False
     return x.shape[0] == 1 and weight.numel() < x.numel()
@@ -178,6 +181,8 @@ def _scales_filters(x: Tensor, weight: Tensor, styles: Tensor) -> bool:
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, up_kernel: Tensor | None) -> Tensor:
     if up_kernel is not None:
         return convolve_up(x, weight, up_kernel, bias)
+    if bias is None and winograd.pays(x, weight):
+        return winograd.convolve(x, weight)
     if weight.shape[2] > 1 and _waits_for_filters(x, weight):
         weight = derived(weight, "channels last", lambda plain: plain.contiguous(memory_format=torch.channels_last))
     return F.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
@@ -204,7 +209,7 @@ def modulated_convolution(
     Source: Karras et al. 2020, equations 1 to 3.
     """
     factors = demodulation(weight, styles) if demodulate else None
-    scale_filters = _scales_filters(x, weight, styles)
+    scale_filters = _scales_filters(x, weight, styles, up_kernel)
     if scale_filters:
         weight = weight * styles.reshape(1, -1, 1, 1)
         if factors is not None:

@@ -11,7 +11,7 @@ from faceloom.generators.fused import activation, down, same
 from faceloom.generators.fused.packing import backward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps
-from faceloom.generators.fused.threads import in_parallel, workspace
+from faceloom.generators.fused.threads import even_pieces, in_parallel, pieces_of, workspace
 
 
 def convolve(
@@ -33,8 +33,8 @@ def before_activation(
     sums = []
     for image in range(count):
         added = 0 if noise is None else noise[image if noise.shape[0] > 1 else 0].data_ptr()
-        piece = math.ceil(pixels / (4 * torch.get_num_threads()))
-        partial = torch.zeros((math.ceil(pixels / piece), 3, outputs))
+        pieces = pieces_of(pixels, math.ceil(pixels / (4 * torch.get_num_threads())))
+        partial = torch.zeros((len(pieces), 3, outputs))
 
         def task(
             number: int, first: int, last: int, image: int = image, added: int = added, partial: Tensor = partial
@@ -45,7 +45,7 @@ def before_activation(
                 act.slope, act.bound, first, last,
             )  # fmt: skip
 
-        in_parallel(task, pixels, piece)
+        in_parallel(task, pieces)
         sums.append(partial.sum(0))
     return before, torch.stack(sums), by_pixel
 
@@ -58,7 +58,8 @@ def _back_same(
     out = empty_maps(count, outputs, height, width)
     tiles = count * math.ceil(height / 4) * math.ceil(width / 4)
     block, grain = blocks(tiles, inputs, columns, same.PLANES)
-    sums = torch.zeros((math.ceil(tiles / grain), count, outputs))
+    pieces = even_pieces(tiles, grain)
+    sums = torch.zeros((len(pieces), count, outputs))
 
     def task(number: int, first: int, last: int) -> None:
         same.convolve_back(
@@ -67,7 +68,7 @@ def _back_same(
             workspace(same.workspace(block, inputs, columns)), block, first, last,
         )  # fmt: skip
 
-    in_parallel(task, tiles, grain)
+    in_parallel(task, pieces)
     return out, sums.sum(0)
 
 
@@ -88,7 +89,8 @@ def _back_up(
     for image in range(count):
         for top in range(0, high, rows):
             bottom = min(top + rows, high)
-            partial = torch.zeros((math.ceil((bottom - top) * across / grain), outputs))
+            pieces = even_pieces((bottom - top) * across, grain)
+            partial = torch.zeros((len(pieces), outputs))
 
             def lines(number: int, first: int, last: int, top: int = top, image: int = image) -> None:
                 down.spread_gradient(
@@ -105,7 +107,7 @@ def _back_up(
                     outputs, columns, top, workspace(down.workspace(block, inputs, columns)), block, first, last,
                 )  # fmt: skip
 
-            in_parallel(lines, 8 * (bottom - top) + 1, 8)
-            in_parallel(tiles, (bottom - top) * across, grain)
+            in_parallel(lines, even_pieces(8 * (bottom - top) + 1, 8))
+            in_parallel(tiles, pieces)
             sums[image] += partial.sum(0)
     return out, sums

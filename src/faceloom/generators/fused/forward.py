@@ -13,7 +13,7 @@ from faceloom.generators.fused import few, same, up
 from faceloom.generators.fused.packing import few_filters, forward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps, streams
-from faceloom.generators.fused.threads import in_parallel, workspace
+from faceloom.generators.fused.threads import even_pieces, in_parallel, pieces_of, workspace
 
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -82,7 +82,7 @@ def _convolve_same(
             block, first, last,
         )  # fmt: skip
 
-    in_parallel(task, tiles, grain)
+    in_parallel(task, even_pieces(tiles, grain))
     return y
 
 
@@ -131,8 +131,8 @@ def _convolve_up(
                     done + last,
                 )  # fmt: skip
 
-            in_parallel(tiles, (bottom - top) * across, grain)
-            in_parallel(lines, finished - done, 8)
+            in_parallel(tiles, even_pieces((bottom - top) * across, grain))
+            in_parallel(lines, even_pieces(finished - done, 8))
             done = finished
     return y
 
@@ -151,7 +151,7 @@ def _edges(x: Tensor, packed: Tensor, styles: Tensor, outputs: int) -> tuple[_Fl
             outputs, columns, along, workspace(count * (inputs + 3 * columns)), found[number].ctypes.data,
         )  # fmt: skip
 
-    in_parallel(line, 2, 1)
+    in_parallel(line, pieces_of(2, 1))
     return found[0], found[1]
 
 
@@ -176,7 +176,7 @@ def _convolve_few(
                 workspace(COLUMNS * count * pixels), first, last,
             )  # fmt: skip
 
-        in_parallel(finished, panels, grain)
+        in_parallel(finished, even_pieces(panels, grain))
         return y
     band = np.zeros((count, up.MARGIN + 2 * height + 1, 8 * math.ceil(width / 4) + up.FRAME, outputs), np.float32)
 
@@ -186,7 +186,7 @@ def _convolve_few(
             outputs, band[0].size, band[0, 0].size, workspace(COLUMNS * count * pixels), first, last,
         )  # fmt: skip
 
-    in_parallel(spread, panels, grain)
+    in_parallel(spread, even_pieces(panels, grain))
     for image in range(count):
         up.filter_rows(
             band[image].ctypes.data, 1, y[image].data_ptr(), taps.data_ptr(), factors[image].data_ptr(),

@@ -14,7 +14,7 @@ from torch.nn import functional
 from faceloom.generators import ops
 from faceloom.generators.fused import rgb
 from faceloom.generators.fused.packing import LANES, padded
-from faceloom.generators.fused.threads import in_parallel
+from faceloom.generators.fused.threads import in_parallel, pieces_of
 
 _UNBOUNDED = 3.0e38
 
@@ -65,7 +65,7 @@ def paint_at_once(draw: Callable[[Tensor], Tensor], painting: ops.Painting) -> T
             taps.data_ptr(), height, width, clamp, start, start + last - first,
         )  # fmt: skip
 
-    in_parallel(task, count * height, math.gcd(height, 64))
+    in_parallel(task, pieces_of(count * height, math.gcd(height, 64)))
     return image
 
 
@@ -97,7 +97,7 @@ class _ToRGB(torch.autograd.Function):
                 channels, clamp, start, start + last - first,
             )  # fmt: skip
 
-        in_parallel(task, count * height, math.gcd(height, 16))
+        in_parallel(task, pieces_of(count * height, math.gcd(height, 16)))
         ctx.save_for_backward(x, weight, image if clamp < _UNBOUNDED else None)
         ctx.clamp = clamp
         return image
@@ -111,8 +111,8 @@ class _ToRGB(torch.autograd.Function):
             grad = grad * (image.abs() < ctx.clamp)
         count, channels, height, width = x.shape
         out, pixels = torch.empty_like(x), height * width
-        piece = max(64, math.ceil(pixels / (4 * torch.get_num_threads())))
-        sums = torch.zeros((count, math.ceil(pixels / piece), 3, channels))
+        pieces = pieces_of(pixels, max(64, math.ceil(pixels / (4 * torch.get_num_threads()))))
+        sums = torch.zeros((count, len(pieces), 3, channels))
         for index in range(count):
 
             def task(number: int, first: int, last: int, index: int = index) -> None:
@@ -121,5 +121,5 @@ class _ToRGB(torch.autograd.Function):
                     sums[index, number].data_ptr(), pixels, channels, first, last,
                 )  # fmt: skip
 
-            in_parallel(task, pixels, piece)
+            in_parallel(task, pieces)
         return out, sums.sum(1), grad.sum((0, 2, 3)), None, None, None

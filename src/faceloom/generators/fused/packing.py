@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from faceloom.generators.derived import derived
 from faceloom.generators.fused.products import COLUMNS
-from faceloom.generators.fused.tiles import TOOM_DOWN, TOOM_UP, WINOGRAD
+from faceloom.generators.fused.tiles import TOOM_DOWN, TOOM_UP
+from faceloom.generators.winograd import FILTERS
 
 LANES = 8
 
@@ -25,14 +26,14 @@ def forward_filters(weight: Tensor, *, up: bool) -> Tensor:
     """Filters (O, I, 3, 3) as (36, O / 16, I, 16), O and I rounded up, with zeros; `up` for the transposed ones."""
     if up:
         return derived(weight, "fused up", lambda plain: _pack(plain, TOOM_UP))
-    return derived(weight, "fused same", lambda plain: _pack(plain, WINOGRAD))
+    return derived(weight, "fused same", lambda plain: _pack(plain, FILTERS))
 
 
 def backward_filters(weight: Tensor, *, up: bool) -> Tensor:
     """The same for the gradient of the input: (36, I / 16, O, 16)."""
     if up:
         return derived(weight, "fused up back", lambda plain: _pack(plain.transpose(0, 1), TOOM_DOWN))
-    return derived(weight, "fused same back", lambda plain: _pack(plain.transpose(0, 1).flip((2, 3)), WINOGRAD))
+    return derived(weight, "fused same back", lambda plain: _pack(plain.transpose(0, 1).flip((2, 3)), FILTERS))
 
 
 def few_filters(weight: Tensor) -> Tensor:

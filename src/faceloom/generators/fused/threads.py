@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -26,9 +27,21 @@ def workspace(floats: int) -> int:
     return held.data_ptr() + -held.data_ptr() % _ALIGNMENT
 
 
-def in_parallel(task: Callable[[int, int, int], None], count: int, grain: int) -> None:
-    """Call task(number, first, last) for pieces of `grain` of range(count), numbered from 0, on all threads."""
-    pieces = range(0, count, grain)
+def pieces_of(count: int, grain: int) -> list[tuple[int, int]]:
+    """First and last of the pieces of `grain` of range(count)."""
+    return [(start, min(start + grain, count)) for start in range(0, count, grain)]
+
+
+def even_pieces(count: int, grain: int) -> list[tuple[int, int]]:
+    """The same, but what does not go round all threads is cut once more, so that none of them waits for the others."""
+    threads = torch.get_num_threads()
+    even = count - count % (grain * threads)
+    tail = pieces_of(count - even, max(1, math.ceil((count - even) / threads)))
+    return pieces_of(even, grain) + [(even + first, even + last) for first, last in tail]
+
+
+def in_parallel(task: Callable[[int, int, int], None], pieces: Sequence[tuple[int, int]]) -> None:
+    """Call task(number, first, last) for these pieces, numbered from 0, on all threads."""
     threads = min(torch.get_num_threads(), len(pieces))
     numbers, taking = itertools.count(), threading.Lock()
 
@@ -38,7 +51,7 @@ def in_parallel(task: Callable[[int, int, int], None], count: int, grain: int) -
                 number = next(numbers)
             if number >= len(pieces):
                 return
-            task(number, pieces[number], min(pieces[number] + grain, count))
+            task(number, *pieces[number])
 
     waiting = [_workers().submit(work) for _ in range(threads - 1)]
     try:

@@ -14,8 +14,7 @@ import numpy as np
 
 from faceloom.generators.fused.lanes import add, fma, inlined, load, spread, store, subtract
 
-# Filter transforms: rows are points, columns taps.
-WINOGRAD = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+# Filter transform: rows are points, columns taps.
 _TOOM = np.array([[1 / 2, 0], [-1 / 2, -1 / 2], [-1 / 6, 1 / 6], [1 / 6, 1 / 3], [0, 1]])
 # The outer two taps at five points, and the middle tap as it is. Going up, taps meet the samples in mirrored order.
 TOOM_UP = np.vstack([np.stack([_TOOM[:, 1], np.zeros(5), _TOOM[:, 0]], axis=1), [[0, 1, 0]]])
