@@ -99,6 +99,9 @@ def seconds_table(sizes: list[int], kept: dict[int, Any], bare: dict[int, Any]) 
             rows.append([name, how, *(f"{found[size]['seconds'][name]:.3f}" for size in sizes)])
     rows.append(["direct operations, GFLOP", "", *(f"{kept[size]['gflop']:.1f}" for size in sizes)])
     rows.append(["matrix products here, GFLOP/s", "", *(f"{kept[size]['peak']:.0f}" for size in sizes)])
+    for place, what in enumerate(("the last block", "blocks up to 64 px")):
+        rows.append([f"share of {what} in the products of fused", ""])
+        rows[-1] += [f"{kept[size]['shares'][place]:.2f}" for size in sizes]
     for name in BACKENDS:
         rows.append([f"largest difference to the reference: {name}", ""])
         rows[-1] += [f"{kept[size]['difference'][name]:.1e}" for size in sizes]
@@ -112,6 +115,11 @@ def page(options: argparse.Namespace, found: Findings) -> str:
     megabytes = ", ".join(f"{name} {value / 1e6:.0f} MB" for name, value in found.memory.items())
     stages = table(["stage", "seconds"], [[name, f"{value:.3f}"] for name, value in photo["stages"].items()])
     batch = table(["images at a time", "seconds an image"], [[n, f"{s:.3f}"] for n, s in found.work["batch"].items()])
+    columns = ("open", "render", "batch", "batch, processor", "abreast", "abreast, processor")
+    crowds = table(
+        ["faces", "open", "render, 1 edit", "inversion as one batch", "processor", "inversion abreast", "processor"],
+        [[n, *(f"{one[column]:.2f}" for column in columns)] for n, one in photo["faces"].items()],
+    )
     begin = table(["process", "seconds"], [[name, f"{value:.2f}"] for name, value in found.starts.items()])
     chosen = backend()
     return f"""# Performance
@@ -131,6 +139,8 @@ No package that we know provides a StyleGAN2 for PyTorch today, so there is no p
 {goals_table(sizes, kept, bare)}
 
 The floor is what direct convolution needs at the speed of matrix products here; fast algorithms go below it.
+An edit of the last block, or a preview, can hardly take a smaller part of the time of a full render than it has of the
+products, which the table below gives; where the layers before become faster, the last block's part grows.
 
 ## Seconds
 
@@ -148,6 +158,11 @@ Batch, 256 px, fused:
 One photo ({PHOTO.name}) with the embedded model ({photo["resolution"]} px, loaded in {photo["load model"]:.2f} s):
 
 {stages}
+
+The same with more faces, copies side by side, in seconds. A small generator gains nothing from a second core, so each
+face has one to itself (`faceloom.inversion.abreast`); beside it, all faces as one batch on all cores:
+
+{crowds}
 
 ## Starting
 

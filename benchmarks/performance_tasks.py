@@ -9,18 +9,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from reference_stylegan2 import ReferenceStyleGAN2, published
 from torch import Tensor
 
 from faceloom.generators.backends import use_backend
 from faceloom.generators.cache import PrefixCache
+from faceloom.generators.fused.few import MOST_PIXELS
 from faceloom.generators.stylegan2 import StyledConvolution, StyleGAN2
 from faceloom.settings import BackendName
+from faceloom.types import Photo
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS: tuple[BackendName, ...] = ("plain", "fused")
@@ -112,6 +116,7 @@ def tasks_of_size(size: int) -> tuple[Tasks, dict[str, Any]]:
         "tasks": list(tasks),
         "difference": {name: float((drawing(generator, ws, name)() - wanted).abs().max()) for name in BACKENDS},
         "gflop": direct_gflop(generator),
+        "shares": fused_shares(generator),
     }
 
 
@@ -138,6 +143,23 @@ def direct_gflop(generator: StyleGAN2) -> float:
             samples = (side // 2) ** 2 if layer is block.up else side**2
             total += 2 * layer.weight.numel() * samples
     return total / 1e9
+
+
+def fused_shares(generator: StyleGAN2) -> tuple[float, float]:
+    """Of the products that the fused back end makes: the last block's share, and that of blocks up to 64 px.
+
+    F(4x4, 3x3) makes 36 of 144, the transposed algorithm 81 of 144; small maps and toRGB layers are computed directly.
+    """
+    by_block = []
+    for index, block in enumerate(generator._blocks):
+        total = 0.0
+        for layer in block.modulated:
+            side = (4 << index) >> (layer is block.up)
+            fast = isinstance(layer, StyledConvolution) and side**2 > MOST_PIXELS
+            part = (81 if layer is block.up else 36) / 144 if fast else 1.0
+            total += part * layer.weight.numel() * side**2
+        by_block.append(total)
+    return by_block[-1] / sum(by_block), sum(by_block[:5]) / sum(by_block)
 
 
 def measure_work(runs: int) -> dict[str, Any]:
@@ -186,7 +208,40 @@ def measure_photo(runs: int) -> dict[str, Any]:
         "load model": loading,
         "resolution": model.generator.resolution,
         "stages": {stage: statistics.median(values[1:]) for stage, values in stages.items()},
+        "faces": {count: measure_faces(photo, count, names[0]) for count in (1, 2, 4)},
     }
+
+
+def measure_faces(photo: Photo, count: int, edit: str) -> dict[str, float]:
+    """Seconds of a photo with so many faces, copies side by side: to open it, and to draw it edited.
+
+    And of their inversion alone, with the processor's seconds: as one batch on all cores, and abreast, as it is done.
+    """
+    from faceloom import Recipe
+    from faceloom.editor import Editor
+    from faceloom.imaging.convert import to_images
+    from faceloom.inversion.abreast import invert_abreast
+    from faceloom.inversion.dial import DEFAULT_FIDELITY
+
+    found: dict[str, float] = {}
+
+    def timed(name: str, task: Callable[[], Any]) -> Any:
+        started, worked = time.perf_counter(), time.process_time()
+        result = task()
+        found[name] = time.perf_counter() - started
+        found[f"{name}, processor"] = time.process_time() - worked
+        return result
+
+    crowd = replace(photo, pixels=np.tile(photo.pixels, (1, count, 1)))
+    editor = timed("open", partial(Editor.open, crowd, face="all"))
+    if len(editor.faces) != count:
+        raise RuntimeError(f"{len(editor.faces)} faces were found where there are {count}")
+    timed("render", partial(editor.render, Recipe().with_edit(edit, 1.0)))
+    images = to_images(np.stack([face.crop.pixels for face in editor.faces]))
+    inverter = editor.model.inverter_at(DEFAULT_FIDELITY)
+    timed("batch", partial(inverter.invert, images))
+    timed("abreast", partial(invert_abreast, inverter, images))
+    return found
 
 
 def start_times(runs: int) -> Times:

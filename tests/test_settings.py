@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,17 +51,6 @@ def test_unknown_or_absent_device_is_refused(name: str, monkeypatch: pytest.Monk
         settings.choose_device(name)
 
 
-def test_dtype() -> None:
-    cuda = torch.device("cuda")
-    assert settings.choose_dtype() is torch.float32
-    assert settings.choose_dtype("auto", cuda) is torch.float32
-    assert settings.choose_dtype("float16", cuda) is torch.float16
-    with pytest.raises(UsageError, match="slower"):
-        settings.choose_dtype("bfloat16", torch.device("cpu"))
-    with pytest.raises(UsageError, match="choose one of"):
-        settings.choose_dtype("float64", cuda)
-
-
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"), reason="the allocator is not glibc's")
 def test_keep_memory_keeps_large_blocks() -> None:
     # Without it, glibc maps a block of 64 MiB afresh each time and every use of it faults in all its pages anew.
@@ -89,3 +79,34 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_keep_memory_says_when_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not settings.keep_memory()
+
+
+def test_waiting_asleep_leaves_the_environment_its_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("KMP_BLOCKTIME", "7")
+    settings.wait_asleep()
+    assert [os.environ.get(name) for name in names] == ["10000", "7", None]
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    settings.wait_asleep()
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_the_command_line_says_so_before_pytorch_is_loaded() -> None:
+    program = """
+import os, sys
+from faceloom.cli import main
+sys.argv = ["faceloom", "--help"]
+try:
+    main.main()
+finally:
+    assert "torch" not in sys.modules
+    assert os.environ["GOMP_SPINCOUNT"]
+"""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.DEVNULL)

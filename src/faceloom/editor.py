@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -27,9 +28,10 @@ from faceloom.faces.paste import paste
 from faceloom.faces.transfer import apply_change, measure_change
 from faceloom.generators.cache import Cancelled, PrefixCaches
 from faceloom.generators.protocol import Generator
-from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.generators.stylegan2 import StyleGAN2, is_small
 from faceloom.imaging.convert import to_images, to_pixels
 from faceloom.imaging.photos import open_photo
+from faceloom.inversion.abreast import invert_abreast
 from faceloom.inversion.dial import default_fidelity
 from faceloom.inversion.likeness import Likeness, assess
 from faceloom.inversion.methods import MethodName, make_method
@@ -374,7 +376,8 @@ def _invert(
     size = max(CROP_SIZE, model.generator.resolution)
     crops = [align(photo, face, size, found) for face in faces]
     images = to_images(np.stack([crop.pixels for crop in crops]))
-    inversion = inverter.invert(images, progress)
+    invert = partial(invert_abreast, inverter) if is_small(model.generator) else inverter.invert
+    inversion = invert(images, progress)
     tunings = inversion.tunings or (None,) * len(crops)
     drawn = draw(model, inversion.codes, None, tunings)
     likenesses = assess(model.id, model.generator, model.encoder, images)

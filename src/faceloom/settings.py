@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 APP_NAME = "faceloom"
 DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("auto", "float32", "float16", "bfloat16")
 BackendName = Literal["auto", "plain", "fused"]
 
 # Parameters of mallopt(3), from glibc's malloc.h.
@@ -57,23 +58,6 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(kind, int(index)) if index else torch.device(kind)
 
 
-def choose_dtype(name: str = "auto", device: torch.device | None = None) -> torch.dtype:
-    """The number format of the networks: "auto" is float32; CPUs crawl on the 16-bit ones, which are for CUDA and MPS.
-
-    Raises:
-        UsageError: the name is unknown, or the device is a CPU and the format has 16 bits.
-    """
-    import torch
-
-    formats = {"auto": torch.float32, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if name not in formats:
-        raise UsageError(f"there is no number format {name!r}; choose one of {', '.join(DTYPES)}")
-    dtype = formats[name]
-    if dtype is not torch.float32 and (device is None or device.type == "cpu"):
-        raise UsageError(f"{name} is far slower than float32 on a CPU; choose float32, or another device")
-    return dtype
-
-
 def backend_name() -> BackendName:
     """The arithmetic that draws on a CPU: $FACELOOM_BACKEND, "auto" (the fastest there is), "plain" or "fused".
 
@@ -84,6 +68,34 @@ def backend_name() -> BackendName:
     if name not in get_args(BackendName):
         raise UsageError(f"there is no back end {name!r} (FACELOOM_BACKEND); choose auto, plain or fused")
     return cast(BackendName, name)
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Have PyTorch use one core in this thread for a while: small work gains nothing from a second.
+
+    A thread that first uses PyTorch meanwhile keeps to one core, too.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def wait_asleep() -> None:
+    """Let PyTorch's threads that wait for each other sleep after some microseconds, instead of milliseconds and more.
+
+    While they wait awake on a computer that is busy with something else, they take the cores that the others need.
+    It works only before PyTorch is loaded, and what the environment says already stays; like `keep_memory`, it is for
+    our own programs.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP: turns of a loop
+        os.environ.setdefault("KMP_BLOCKTIME", "1")  # LLVM's and Intel's: milliseconds, 200 if nothing is said
 
 
 def keep_memory() -> bool:

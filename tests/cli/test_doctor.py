@@ -23,6 +23,7 @@ def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["backend"] == {"name": "plain", "reason": "asked for"}
     assert found["threads"] >= 1
     assert found["packages"]["torch"] != "missing"
+    assert found["training"] in ("cpu", "mps", "cuda")
 
 
 def test_an_unknown_back_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

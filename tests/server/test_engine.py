@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from faceloom.server.engine import Engine, Priority, on_one_core
+from faceloom.server.engine import Engine, Priority
 from faceloom.server.refusals import Refusal
+from faceloom.settings import on_one_core
 
 
 @pytest.fixture

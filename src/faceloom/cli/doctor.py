@@ -24,7 +24,7 @@ _MARKS = {
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what Faceloom finds on this machine: versions, device, what draws, and folders."""
+    """Say what Faceloom finds on this machine: versions, what draws and on what, and folders."""
     found = examine()
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -34,15 +34,16 @@ def doctor(as_json: bool) -> None:
         "faceloom": found["faceloom"],
         "Python": f"{found['python']} on {found['system']}",
         "packages": versions,
-        "device": f"{found['device']}, {found['threads']} of {found['cores']} cores",
+        "draws on": f"the processor, {found['threads']} of {found['cores']} cores",
         "draws with": f"{found['backend']['name']} ({found['backend']['reason']})",
+        "can train on": found["training"],
         "allocator": found["allocator"],
         "provenance": found["provenance"],
         "data": found["data"],
         "cache": found["cache"],
     }
     for name, text in rows.items():
-        click.echo(f"{name:<11} {text}")
+        click.echo(f"{name:<13} {text}")
 
 
 def examine() -> dict[str, Any]:
@@ -64,7 +65,7 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in _PACKAGES},
-        "device": str(choose_device()),
+        "training": str(choose_device()),
         "threads": torch.get_num_threads(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "backend": {"name": chosen.name, "reason": chosen.reason},

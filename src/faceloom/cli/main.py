@@ -14,6 +14,7 @@ import click
 
 import faceloom
 from faceloom.errors import FaceloomError, FaceloomWarning
+from faceloom.settings import wait_asleep
 
 VERBS = {
     "studio": "Edit faces in a web page on this machine.",
@@ -72,6 +73,7 @@ def _tell_warnings() -> None:
 
 def main() -> None:
     """Run the command line; exit code 0 on success, 2 where the person can do something about it, 130 on Ctrl-C."""
+    wait_asleep()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", FaceloomWarning)

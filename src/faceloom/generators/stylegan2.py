@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators import backends, ops
 from faceloom.generators.mapping import Linear, Mapping, MappingConfig
-from faceloom.generators.protocol import Noise
+from faceloom.generators.protocol import Generator, Noise
 from faceloom.generators.shape import ShapedGenerator
 
 Architecture = Literal["skip", "resnet", "orig"]
@@ -26,6 +26,7 @@ Architecture = Literal["skip", "resnet", "orig"]
 _MAX_RESOLUTION = 8192
 _MAX_WIDTH = 1 << 16
 _MAX_DEPTH = 64
+_SMALL = 10**9  # multiplications an image
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ class StyleGAN2Config:
             return cls(**data)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the description of the generator is malformed: {error}") from error
+
+
+def is_small(generator: Generator) -> bool:
+    """Whether a second core would hardly make it faster, so that it is better left to something else."""
+    return isinstance(generator, StyleGAN2) and generator.config.multiplications < _SMALL
 
 
 def default_channels(resolution: int, base: int, maximum: int) -> tuple[int, ...]:

@@ -6,12 +6,11 @@ other. What a person waits for with a finger on a slider goes first: a long job 
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -116,22 +115,6 @@ class Engine:
             _do(entry)
             self._inside_long = False
             del entry  # or the last result would be held until there is something new to do
-
-
-@contextlib.contextmanager
-def on_one_core() -> Iterator[None]:
-    """Have PyTorch use one core for a while: small work gains nothing from a second.
-
-    For the engine's thread alone: a thread that first uses PyTorch meanwhile would keep to one core.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _do(entry: _Entry) -> None:

@@ -21,10 +21,9 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from faceloom.generators.cache import Cancelled
-from faceloom.generators.protocol import Generator
-from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.generators.stylegan2 import is_small
 from faceloom.server.encoding import to_jpeg
-from faceloom.server.engine import Engine, Priority, on_one_core
+from faceloom.server.engine import Engine, Priority
 from faceloom.server.opening import Openings
 from faceloom.server.recipes import to_recipe
 from faceloom.server.refusals import Refusal, describe, refusal_of
@@ -39,6 +38,7 @@ from faceloom.server.schemas import (
     ProjectState,
 )
 from faceloom.server.store import Store
+from faceloom.settings import on_one_core
 
 PREVIEW_QUALITY, FULL_QUALITY = 85, 92
 SEND_SECONDS = 60.0
@@ -46,7 +46,6 @@ GONE, NO_PROJECT, GARBLED = 4410, 4404, 1003
 _MOST_CONNECTIONS = 64
 _MOST_TEXT = 100_000
 _ROUNDING = 64
-_SMALL = 10**9  # multiplications an image
 _ORDER = ("error", "state", "progress", "picture")
 
 _Request = LiveRender | LiveFull
@@ -254,7 +253,7 @@ class Live:
         if isinstance(request, LiveRender):
             # Windows are resized pixel by pixel; a copy of the photo for each size would be wasted.
             side = -(-request.side // _ROUNDING) * _ROUNDING
-            alone = _is_small(opened.editor.model.generator) and not recipe.twin  # twins draw all of the photo
+            alone = is_small(opened.editor.model.generator) and not recipe.twin  # twins draw all of the photo
             with on_one_core() if alone else contextlib.nullcontext():
                 photo = opened.scaled(side).render(recipe, cancelled=cancelled).photo
             kind, quality = "preview", PREVIEW_QUALITY
@@ -276,11 +275,6 @@ class Live:
             ),
             picture,
         )
-
-
-def _is_small(generator: Generator) -> bool:
-    """Whether a second core would hardly speed previews up, while the browser needs it to show them."""
-    return isinstance(generator, StyleGAN2) and generator.config.multiplications < _SMALL
 
 
 def pack(header: LiveFrame, picture: bytes) -> bytes:

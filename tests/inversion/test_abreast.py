@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from faceloom.encoders.residual import ResidualEncoder
+from faceloom.generators.backends import backend, use_backend
+from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.inversion.abreast import invert_abreast
+from faceloom.inversion.encoder import EncoderInverter
+from faceloom.inversion.losses import PixelLoss
+from faceloom.inversion.lowrank import LowRankTuner
+from faceloom.inversion.protocol import Inversion, ProgressReport, Step
+from faceloom.settings import on_one_core
+
+
+@pytest.fixture(params=[1, 2, 3])
+def cores(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def method(generator: StyleGAN2, encoder: ResidualEncoder, loss: PixelLoss) -> LowRankTuner:
+    return LowRankTuner(generator, EncoderInverter(encoder), steps=5, rank=2, loss=loss)
+
+
+def test_each_face_is_found_as_if_it_were_alone(cores: int, method: LowRankTuner, images: Tensor) -> None:
+    images = torch.cat([images, images.flip(3)])
+    steps: list[Step] = []
+    found = invert_abreast(method, images, steps.append)
+    assert torch.get_num_threads() == cores
+    with on_one_core():
+        alone = [method.invert(image) for image in torch.split(images, 1)]
+    assert torch.equal(found.codes, torch.cat([one.codes for one in alone]))
+    for mine, other in zip(found.tunings, (one.tunings[0] for one in alone), strict=True):
+        assert all(torch.equal(mine.tensors[name], tensor) for name, tensor in other.tensors.items())
+    assert found.steps == alone[0].steps
+    numbers = [step.number for step in steps]
+    assert numbers == sorted(numbers)
+    assert steps[-1].number <= steps[-1].total == 4 * (alone[0].steps)
+    pictures = [step.picture() for step in steps if step.picture is not None]
+    assert {tuple(picture.shape) for picture in pictures} == {(1, 3, 16, 16)}
+
+
+class _Noting:
+    """Notes where it is called, and waits for the others."""
+
+    def __init__(self, cores: int) -> None:
+        self.seen: list[tuple[int, str, int]] = []
+        self.barrier = threading.Barrier(cores)
+
+    def invert(
+        self, images: Tensor, progress: ProgressReport | None = None, start: Inversion | None = None
+    ) -> Inversion:
+        self.barrier.wait(20)
+        self.seen.append((threading.get_ident(), backend().name, torch.get_num_threads()))
+        return Inversion(images.mean(dim=(2, 3))[:, None])
+
+
+def test_as_many_at_once_as_cores_each_on_one_with_the_callers_back_end(cores: int, images: Tensor) -> None:
+    noting = _Noting(min(cores, 2))
+    with use_backend("plain"):
+        found = invert_abreast(noting, images)
+    assert torch.equal(found.codes[:, 0], images.mean(dim=(2, 3)))
+    assert {(name, count) for _, name, count in noting.seen} == {("plain", 1)}
+    assert len({thread for thread, _, _ in noting.seen}) == min(cores, 2)
+
+
+def test_what_the_report_raises_stops_all(cores: int, method: LowRankTuner, images: Tensor) -> None:
+    calls: list[Step] = []
+
+    def stop(step: Step) -> None:
+        calls.append(step)
+        if len(calls) == 3:
+            raise InterruptedError("no longer wanted")
+
+    with pytest.raises(InterruptedError, match="no longer wanted"):
+        invert_abreast(method, images, stop)
+    assert len(calls) == 3
+    assert torch.get_num_threads() == cores
