@@ -198,7 +198,7 @@ def test_blocks_and_bands_of_any_size_draw_the_same(
     exact = [tensor.double() for tensor in (x, weight, styles, noise, bias)]
     wanted = ops.styled_convolution(*exact, strength=0.4, up_kernel=None if kernel is None else kernel.double())
     before = torch.get_num_threads()
-    for name in ("_LEAST_BLOCK", "_MOST_BLOCK", "_LEAST_BAND", "_MOST_BAND"):
+    for name in ("_LEAST_BLOCK", "_MOST_BLOCK", "_BAND"):
         monkeypatch.setattr(sizes, name, held)
     monkeypatch.setattr(sizes, "_STREAMED", held)
     torch.set_num_threads(threads_)

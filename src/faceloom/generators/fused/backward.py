@@ -11,7 +11,7 @@ from faceloom.generators.fused import activation, down, same
 from faceloom.generators.fused.packing import backward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps
-from faceloom.generators.fused.threads import even_pieces, in_parallel, pieces_of, workspace
+from faceloom.generators.fused.threads import even_pieces, in_parallel, kept, pieces_of, workspace
 
 
 def convolve(
@@ -82,9 +82,9 @@ def _back_up(
     out = empty_maps(count, outputs, height, width)
     across, high = math.ceil(width / 4), math.ceil(height / 4)
     row_floats = (8 * across + 1) * inputs
-    rows = band_rows(high, 32 * row_floats, inputs, columns)
+    rows = band_rows(high, 32 * row_floats)
     block, grain = blocks(rows * across, inputs, columns, down.PLANES)
-    band = torch.empty((8 * rows + 1, row_floats))
+    band = kept("band", (8 * rows + 1) * row_floats)
     sums = torch.zeros((count, outputs))
     for image in range(count):
         for top in range(0, high, rows):

@@ -13,7 +13,7 @@ from faceloom.generators.fused import few, same, up
 from faceloom.generators.fused.packing import few_filters, forward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps, streams
-from faceloom.generators.fused.threads import even_pieces, in_parallel, pieces_of, workspace
+from faceloom.generators.fused.threads import even_pieces, in_parallel, kept, pieces_of, workspace
 
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -97,10 +97,11 @@ def _convolve_up(
     y = empty_maps(count, outputs, 2 * height, 2 * width)
     added, noise_image, noise_row = _noise(noise, 2 * width)
     across, high = math.ceil(width / 4), math.ceil(height / 4)
-    rows = band_rows(high, 32 * (8 * across + up.FRAME) * outputs, inputs, columns)
+    rows = band_rows(high, 32 * (8 * across + up.FRAME) * outputs)
     block, grain = blocks(rows * across, inputs, columns, up.PLANES)
     # In numpy, whose small loops wake no threads that would then stand in the way of ours.
-    band = np.empty((up.MARGIN + 8 * rows + 1, 8 * across + up.FRAME, outputs), np.float32)
+    shape = up.MARGIN + 8 * rows + 1, 8 * across + up.FRAME, outputs
+    band = kept("band", math.prod(shape)).numpy().reshape(shape)
     band[:, [0, -1]] = 0.0
     for image in range(count):
         first_row, first_column = _edges(x[image], packed, styles[image], outputs)

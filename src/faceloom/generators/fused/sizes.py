@@ -14,7 +14,7 @@ from faceloom.generators.fused.products import ROWS
 # Bytes, for processors with some 512 KiB of L2 cache for each core and 8 MiB of L3.
 _L3 = 8 << 20
 _LEAST_BLOCK, _MOST_BLOCK = 1 << 18, 20 << 20
-_LEAST_BAND, _MOST_BAND = 4 << 20, 10 << 20
+_BAND = 40 << 20  # more than a cache: waiting for each other at its end costs threads more
 _STREAMED = 24 << 20
 _TASKS = 8  # of each thread: calls from Python cost, and what takes longest is waited for
 _UNBOUNDED = 3.0e38
@@ -56,10 +56,9 @@ def blocks(count: int, depth: int, columns: int, planes: int) -> tuple[int, int]
     return block, block * max(1, rounds // _TASKS)
 
 
-def band_rows(rows: int, row_bytes: int, depth: int, columns: int) -> int:
-    """Rows of tiles in a band: what the cache holds, in bands of about equal size; for filters, as above."""
-    held = min(max(_filter_bytes(depth, columns), _LEAST_BAND), _MOST_BAND)
-    bands = math.ceil(rows / max(1, held // row_bytes))
+def band_rows(rows: int, row_bytes: int) -> int:
+    """Rows of tiles in a band, in bands of about equal size."""
+    bands = math.ceil(rows / max(1, _BAND // row_bytes))
     return math.ceil(rows / bands)
 
 

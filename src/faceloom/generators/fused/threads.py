@@ -18,13 +18,18 @@ _local = threading.local()
 _ALIGNMENT = 64
 
 
+def kept(name: str, floats: int) -> Tensor:
+    """This thread's own memory of so many floats (floats,), with anything in them; kept for the next time."""
+    held: dict[str, Tensor] = _local.__dict__.setdefault("held", {})
+    if name not in held or held[name].numel() < floats:
+        held[name] = torch.empty(floats, dtype=torch.float32, device="cpu")
+    return held[name][:floats]
+
+
 def workspace(floats: int) -> int:
-    """Address of this thread's own memory of at least so many floats, on a cache line; kept for the next time."""
-    held: Tensor | None = getattr(_local, "work", None)
-    if held is None or held.numel() < floats + _ALIGNMENT // 4:
-        held = torch.empty(floats + _ALIGNMENT // 4, dtype=torch.float32, device="cpu")
-        _local.work = held
-    return held.data_ptr() + -held.data_ptr() % _ALIGNMENT
+    """Address of this thread's own memory of at least so many floats for a task, on a cache line."""
+    address = kept("task", floats + _ALIGNMENT // 4).data_ptr()
+    return address + -address % _ALIGNMENT
 
 
 def pieces_of(count: int, grain: int) -> list[tuple[int, int]]:

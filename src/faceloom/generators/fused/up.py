@@ -4,7 +4,7 @@ Seen from the output, even rows are reached by the outer two rows of the filter 
 alike. Five points and four plain copies in each dimension make 81 planes for four by four inputs, where direct
 computation takes 144, and only 36 different matrices. The result, "spread", has 2H + 1 by 2W + 1 samples: tiles of
 eight by eight make all but the first row and column, which are convolutions in one dimension. It is made in bands of
-rows that stay in the cache until the filter, noise, bias and activation have been over them.
+rows, as there is memory for; then filter, noise, bias and activation go over them.
 """
 
 # ruff: noqa: D417 - related arguments share a line of the docstring.
