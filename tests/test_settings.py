@@ -88,7 +88,7 @@ def test_waiting_asleep_leaves_the_environment_its_say(monkeypatch: pytest.Monke
         monkeypatch.delenv(name)
     monkeypatch.setenv("KMP_BLOCKTIME", "7")
     settings.wait_asleep()
-    assert [os.environ.get(name) for name in names] == ["10000", "7", None]
+    assert [os.environ.get(name) for name in names] == ["1000", "7", None]
     monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     settings.wait_asleep()

@@ -89,12 +89,12 @@ def on_one_core() -> Iterator[None]:
 def wait_asleep() -> None:
     """Let PyTorch's threads that wait for each other sleep after some microseconds, instead of milliseconds and more.
 
-    While they wait awake on a computer that is busy with something else, they take the cores that the others need.
-    It works only before PyTorch is loaded, and what the environment says already stays; like `keep_memory`, it is for
-    our own programs.
+    While they wait awake, they take the cores that others need, such as those of gradients, which PyTorch computes with
+    threads of their own: on two cores, some runs of the same work took many times as long as others. It works only
+    before PyTorch is loaded; what the environment says already stays. Like `keep_memory`, it is for our own programs.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP: turns of a loop
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's OpenMP: turns of a loop
         os.environ.setdefault("KMP_BLOCKTIME", "1")  # LLVM's and Intel's: milliseconds, 200 if nothing is said
 
 
