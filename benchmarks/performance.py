@@ -25,7 +25,7 @@ import torch
 from performance_report import Findings, page
 from performance_tasks import ROOT, measure_photo, measure_work, peak_gflops, peak_memory, start_times, tasks_of_size
 
-from faceloom.settings import keep_memory
+from faceloom.settings import WAITING, keep_memory
 
 
 def serve_size(size: int) -> None:
@@ -42,7 +42,9 @@ def serve_size(size: int) -> None:
 def measure_size(size: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """Medians of two processes, one whose allocator keeps memory and one as it comes, that take turns."""
     children = [
-        subprocess.Popen(command(f"size:{size}", options, keep=keep), stdin=PIPE, stdout=PIPE, text=True)
+        subprocess.Popen(
+            command(f"size:{size}", options, keep=keep), stdin=PIPE, stdout=PIPE, text=True, env=environment(keep=keep)
+        )
         for keep in (True, False)
     ]
 
@@ -79,9 +81,15 @@ def command(part: str, options: argparse.Namespace, *, keep: bool) -> list[str]:
     return [*line, *(["--keep"] if keep else [])]
 
 
+def environment(*, keep: bool) -> dict[str, str]:
+    """Of a process that measures: as our programs have it where it keeps memory, else as it comes."""
+    return {**WAITING, **os.environ} if keep else dict(os.environ)
+
+
 def in_process(part: str, options: argparse.Namespace) -> Any:
     """What such a process found, with an allocator that keeps memory."""
-    done = subprocess.run(command(part, options, keep=True), stdout=PIPE, text=True, check=True)
+    line = command(part, options, keep=True)
+    done = subprocess.run(line, stdout=PIPE, text=True, check=True, env=environment(keep=True))
     return json.loads(done.stdout)
 
 

@@ -131,7 +131,8 @@ Medians of {options.runs} runs in turns (inversion steps: {max(1, options.runs /
 Load before {found.loads[0]}, after {found.loads[1]}.
 
 The reference is a textbook StyleGAN2 (`benchmarks/reference_stylegan2.py`), "as published" with the allocator as it
-comes. "Keeps memory" is glibc told to keep what was freed (`settings.keep_memory`), as our programs do.
+comes. "Keeps memory" is glibc told to keep what was freed (`settings.keep_memory`), and threads to wait
+asleep (`settings.wait_asleep`), as our programs do.
 No package that we know provides a StyleGAN2 for PyTorch today, so there is no peer to run beside it.
 
 ## Goals

@@ -35,7 +35,7 @@ from faceloom.inversion.abreast import invert_abreast
 from faceloom.inversion.dial import default_fidelity
 from faceloom.inversion.likeness import Likeness, assess
 from faceloom.inversion.methods import MethodName, make_method
-from faceloom.inversion.protocol import Inversion, Inverter, Step
+from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, Step
 from faceloom.inversion.tuning import Tuning, lent, recalled
 from faceloom.model import DEFAULT, Model, load_model
 from faceloom.recipe import Edit, Recipe
@@ -128,12 +128,14 @@ class Editor:
             chosen = found if face == "all" else tuple(choose(found, int(one), photo) for one in face)
         if isinstance(model, str):
             model = load_model(model)
+        small = (inverter is None or isinstance(inverter, str)) and is_small(model.generator)
         if inverter is None:
             place = default_fidelity(model.generator) if fidelity is None else fidelity
             inverter = model.inverter_at(place)
         if isinstance(inverter, str):
             inverter = make_inverter(inverter, model)
-        return cls(photo, _invert(photo, chosen, found, model, inverter, progress), model)
+        invert = partial(invert_abreast, inverter) if small else inverter.invert
+        return cls(photo, _invert(photo, chosen, found, model, invert, progress), model)
 
     @property
     def inversion(self) -> Inversion:
@@ -370,13 +372,12 @@ def _invert(
     faces: tuple[Face, ...],
     found: tuple[Face, ...],
     model: Model,
-    inverter: Inverter,
-    progress: Callable[[Step], None] | None,
+    invert: Callable[[Tensor, ProgressReport | None], Inversion],
+    progress: ProgressReport | None,
 ) -> tuple[OpenFace, ...]:
     size = max(CROP_SIZE, model.generator.resolution)
     crops = [align(photo, face, size, found) for face in faces]
     images = to_images(np.stack([crop.pixels for crop in crops]))
-    invert = partial(invert_abreast, inverter) if is_small(model.generator) else inverter.invert
     inversion = invert(images, progress)
     tunings = inversion.tunings or (None,) * len(crops)
     drawn = draw(model, inversion.codes, None, tunings)

@@ -6,7 +6,7 @@ import ctypes
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 APP_NAME = "faceloom"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 BackendName = Literal["auto", "plain", "fused"]
+
+WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+"""How long threads wait awake: turns of a loop in GNU's OpenMP, milliseconds in LLVM's and Intel's (200 if unsaid)."""
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -71,31 +74,36 @@ def backend_name() -> BackendName:
 
 
 @contextmanager
-def on_one_core() -> Iterator[None]:
-    """Have PyTorch use one core in this thread for a while: small work gains nothing from a second.
+def on_cores(count: int) -> Iterator[None]:
+    """Have PyTorch use so many cores in this thread for a while.
 
-    A thread that first uses PyTorch meanwhile keeps to one core, too.
+    A thread that first uses PyTorch meanwhile keeps to as many, too.
     """
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
 
 
+def on_one_core() -> AbstractContextManager[None]:
+    """`on_cores` of 1, for small work, which gains nothing from a second."""
+    return on_cores(1)
+
+
 def wait_asleep() -> None:
     """Let PyTorch's threads that wait for each other sleep after some microseconds, instead of milliseconds and more.
 
-    While they wait awake, they take the cores that others need, such as those of gradients, which PyTorch computes with
-    threads of their own: on two cores, some runs of the same work took many times as long as others. It works only
-    before PyTorch is loaded; what the environment says already stays. Like `keep_memory`, it is for our own programs.
+    While they wait awake, they take the cores that others need: every thread that computes with PyTorch has a team of
+    its own. On two cores, some runs of the same work took many times as long as others. It works only before PyTorch is
+    loaded; what the environment says already stays. Like `keep_memory`, it is for our own programs.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's OpenMP: turns of a loop
-        os.environ.setdefault("KMP_BLOCKTIME", "1")  # LLVM's and Intel's: milliseconds, 200 if nothing is said
+        for name, value in WAITING.items():
+            os.environ.setdefault(name, value)
 
 
 def keep_memory() -> bool:

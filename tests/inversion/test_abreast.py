@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -34,7 +35,15 @@ def method(generator: StyleGAN2, encoder: ResidualEncoder, loss: PixelLoss) -> L
 def test_each_face_is_found_as_if_it_were_alone(cores: int, method: LowRankTuner, images: Tensor) -> None:
     images = torch.cat([images, images.flip(3)])
     steps: list[Step] = []
-    found = invert_abreast(method, images, steps.append)
+    places: set[tuple[int, int]] = set()
+
+    def note(step: Step) -> None:
+        steps.append(step)
+        places.add((threading.get_ident(), torch.get_num_threads()))
+
+    found = invert_abreast(method, images, note)
+    # What is let in between two steps has all cores.
+    assert places == {(threading.get_ident(), cores)}
     assert torch.get_num_threads() == cores
     with on_one_core():
         alone = [method.invert(image) for image in torch.split(images, 1)]
@@ -85,3 +94,30 @@ def test_what_the_report_raises_stops_all(cores: int, method: LowRankTuner, imag
         invert_abreast(method, images, stop)
     assert len(calls) == 3
     assert torch.get_num_threads() == cores
+
+
+class _Failing:
+    """Fails for the face that is brightest; goes on and on for others."""
+
+    def invert(
+        self, images: Tensor, progress: ProgressReport | None = None, start: Inversion | None = None
+    ) -> Inversion:
+        if float(images.mean()) > 0:
+            raise ArithmeticError("no code")
+        for number in range(1000):
+            time.sleep(0.01)
+            if progress is not None:
+                progress(Step(number + 1, 1000, 1.0))
+        raise AssertionError("nobody has stopped it")
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_face_that_fails_stops_the_others(heard: bool) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        images = torch.cat([-torch.ones(1, 3, 4, 4), torch.ones(1, 3, 4, 4), -torch.ones(2, 3, 4, 4)])
+        with pytest.raises(ArithmeticError, match="no code"):
+            invert_abreast(_Failing(), images, (lambda _: None) if heard else None)
+    finally:
+        torch.set_num_threads(before)

@@ -200,3 +200,27 @@ def test_codes_that_are_damaged_or_of_another_model_ask_for_another_inversion(
             assert "history is kept" in found["message"]
             second.client.post(f"/api/projects/{project}/invert", json={"fidelity": 0.0})
             assert second.wait_for(project)["state"] == "ready"
+
+
+def test_two_faces_are_found_kept_and_opened_again(server: Running) -> None:
+    with Image.open(Path(__file__).parents[2] / "examples" / "portrait.jpg") as one:
+        small = one.resize((400, round(400 * one.height / one.width)))
+    both, packed = Image.new("RGB", (800, small.height)), io.BytesIO()
+    both.paste(small, (0, 0))
+    both.paste(small.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (400, 0))
+    both.save(packed, "jpeg", quality=92)
+    uploaded = server.client.post("/api/photos", content=packed.getvalue()).json()
+    assert len(uploaded["faces"]) == 2
+    found = server.add_project(uploaded["id"], faces="all", fidelity=0.3)
+    assert found["state"] == "ready", found
+    strip = {"recipe": server.recipe(age=1.0), "direction": "smile", "cells": 3, "size": 64}
+    path = f"/api/projects/{found['id']}/strip"
+    before = server.client.post(path, json=strip)
+    assert before.status_code == 200, before.text
+    server.studio.openings.close(found["id"])
+    opened = server.studio.openings.get(found["id"])
+    assert len(opened.editor.faces) == 2
+    codes = opened.editor.inversion.codes
+    assert codes.shape[0] == len(opened.editor.inversion.tunings) == 2
+    assert not codes[0].equal(codes[1])
+    assert server.client.post(path, json=strip).status_code == 200

@@ -8,74 +8,131 @@ cores are shared among them instead.
 from __future__ import annotations
 
 import contextvars
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Event
 
 import torch
 from torch import Tensor
 
 from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, Step
-from faceloom.settings import on_one_core
+from faceloom.settings import on_cores, on_one_core
+
+_PATIENCE = 0.1  # seconds after which a face that waits for its report looks whether all is stopped
+
+_Message = tuple[int, Step, Event]
 
 
 def invert_abreast(inverter: Inverter, images: Tensor, progress: ProgressReport | None = None) -> Inversion:
     """`inverter.invert`, each face by itself and on one core, as many at once as PyTorch uses cores here.
 
-    A face's code does not depend on the others of the photo. What `progress` raises stops all.
+    A face's code does not depend on the others of the photo. Whatever goes wrong with one, an interruption, or what
+    `progress` raises, stops all.
 
     Args:
-        inverter: of a small generator, whose `invert` may be called by several threads.
+        inverter: of a small generator. Its `invert` is called by several threads, with one face each.
         images: (N, 3, H, W).
-        progress: called after every step of any face, never by two threads at once. Steps are counted over all faces;
-            the loss is the mean of their last ones, the picture the first face's.
+        progress: called after every step of any face, on the caller's thread and with all its cores. Steps are counted
+            over all faces; the loss is the mean of their last ones, the picture the first face's.
     """
-    cores = min(torch.get_num_threads(), len(images))
-    if cores == 1:
+    cores = torch.get_num_threads()
+    if len(images) == 1 or cores == 1:
+        report = None if progress is None else _on_all_cores(_over_all(len(images), progress), cores)
         with on_one_core():
-            return _joined([inverter.invert(image, shared) for image, shared in _reports(images, progress)])
-    # A thread takes the number of cores from who last set it: here, for as long as any of them runs.
-    with on_one_core(), ThreadPoolExecutor(cores, "faceloom-face", torch.set_num_threads, (1,)) as pool:
-        # Each with the caller's context, which names the back end that draws.
-        jobs = [
-            pool.submit(contextvars.copy_context().run, inverter.invert, image, shared)
-            for image, shared in _reports(images, progress)
-        ]
-    errors = [error for job in jobs if (error := job.exception()) is not None]
-    for error in sorted(errors, key=lambda error: isinstance(error, _Stopped)):
-        raise error
+            return _joined([inverter.invert(image, _of(face, report)) for face, image in _numbered(images)])
+    mail: SimpleQueue[_Message | None] = SimpleQueue()
+    stopped = Event()
+    pool = ThreadPoolExecutor(min(cores, len(images)), "faceloom-face", _begin)
+    try:
+        jobs = []
+        for face, image in _numbered(images):
+            post = _posted(face, mail if progress is not None else None, stopped)
+            # Each with the caller's context, which names the back end that draws.
+            job = pool.submit(contextvars.copy_context().run, inverter.invert, image, post)
+            job.add_done_callback(lambda _: mail.put(None))
+            jobs.append(job)
+        _answer(mail, jobs, None if progress is None else _over_all(len(images), progress))
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(cores)  # what threads that come later begin with
     return _joined([job.result() for job in jobs])
 
 
 class _Stopped(Exception):
-    """Another face's report has raised."""
+    """Nobody waits for this face any more."""
 
 
-def _reports(images: Tensor, progress: ProgressReport | None) -> list[tuple[Tensor, ProgressReport | None]]:
-    """Each face (1, 3, H, W) with what it reports to."""
-    if progress is None:
-        return [(image, None) for image in torch.split(images, 1)]
+def _begin() -> None:
+    """Have PyTorch use one core in a thread that begins; it reads the number for all once, when first asked."""
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
+def _posted(face: int, mail: SimpleQueue[_Message | None] | None, stopped: Event) -> ProgressReport:
+    """What a face's thread reports to: the caller's thread, which it waits for."""
+
+    def report(step: Step) -> None:
+        answered = Event()
+        if mail is not None and not stopped.is_set():
+            mail.put((face, step, answered))
+            while not answered.wait(_PATIENCE) and not stopped.is_set():
+                pass
+        if stopped.is_set():
+            raise _Stopped
+
+    return report
+
+
+def _answer(
+    mail: SimpleQueue[_Message | None], jobs: list[Future[Inversion]], report: Callable[[int, Step], None] | None
+) -> None:
+    """Pass reports on until all jobs are done; the first that failed raises here."""
+    waiting = len(jobs)
+    while waiting:
+        message = mail.get()
+        if message is None:
+            waiting -= 1
+            for job in jobs:
+                if job.done():
+                    job.result()
+        elif report is not None:
+            face, step, answered = message
+            report(face, step)
+            answered.set()
+
+
+def _over_all(count: int, progress: ProgressReport) -> Callable[[int, Step], None]:
+    """One report of the steps of so many faces."""
     latest: dict[int, Step] = {}
-    lock, stopped = threading.Lock(), threading.Event()
 
-    def reporter(face: int) -> ProgressReport:
-        def report(step: Step) -> None:
-            with lock:
-                if stopped.is_set():
-                    raise _Stopped
-                latest[face] = step
-                # Who has not begun will take about as many steps as the others.
-                total = sum(one.total for one in latest.values()) * len(images) // len(latest)
-                number = sum(one.number for one in latest.values())
-                loss = sum(one.loss for one in latest.values()) / len(latest)
-                try:
-                    progress(Step(number, total, loss, step.picture if face == 0 else None))
-                except BaseException:
-                    stopped.set()
-                    raise
+    def report(face: int, step: Step) -> None:
+        latest[face] = step
+        # Who has not begun will take about as many steps as the others.
+        total = sum(one.total for one in latest.values()) * count // len(latest)
+        number = sum(one.number for one in latest.values())
+        loss = sum(one.loss for one in latest.values()) / len(latest)
+        progress(Step(number, total, loss, step.picture if face == 0 else None))
 
-        return report
+    return report
 
-    return [(image, reporter(face)) for face, image in enumerate(torch.split(images, 1))]
+
+def _on_all_cores(report: Callable[[int, Step], None], cores: int) -> Callable[[int, Step], None]:
+    def all_cores(face: int, step: Step) -> None:
+        with on_cores(cores):
+            report(face, step)
+
+    return all_cores
+
+
+def _of(face: int, report: Callable[[int, Step], None] | None) -> ProgressReport | None:
+    return None if report is None else lambda step: report(face, step)
+
+
+def _numbered(images: Tensor) -> list[tuple[int, Tensor]]:
+    """Each face (1, 3, H, W), counted from 0."""
+    return list(enumerate(torch.split(images, 1)))
 
 
 def _joined(parts: list[Inversion]) -> Inversion:

@@ -119,4 +119,6 @@ def _sized(editor: Editor, size: int) -> Editor:
 
 
 def _face(editor: Editor, recipe: Recipe, size: int, gone: Gone) -> Pixels:
+    if gone():  # renders ask before every layer that they draw, and a twin's, or one that is known, may draw none
+        raise Cancelled
     return face_picture(editor.render(recipe, cancelled=gone).photo, editor.faces[0], size)
