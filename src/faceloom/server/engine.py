@@ -1,7 +1,8 @@
 """The one thread on which PyTorch works, and its bounded queue.
 
-Networks are not made to be run from several threads at once, and two renders at once are slower than one after the
-other. What a person waits for with a finger on a slider goes first: a long job lets it in between its steps.
+Two renders at once are slower than one after the other; only the faces of one photo are inverted abreast, by threads
+that this one waits for. What a person waits for with a finger on a slider goes first: a long job lets it in between its
+steps.
 """
 
 from __future__ import annotations
