@@ -3,7 +3,7 @@
     python benchmarks/subgroups.py runs/with/model runs/without/model --photos FOLDER
 
 Photos are sorted by the embedded model's probes and the age judge, so that all models are asked about the same people.
-It prints one table for each group, at the smallest resolution of the models.
+It prints one table, a row for each group and model, at the smallest resolution of the models.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     keep_memory()
     models = [load_model(name) for name in options.models]
     size = min(model.generator.resolution for model in models)
-    crops = [large for path in sorted(options.photos.iterdir()) for large, _ in face_of(path, SIZE)]
+    crops = [small for path in sorted(options.photos.iterdir()) for _, small in face_of(path, SIZE)]
     images = to_images(np.stack(crops))
     wanted, features = resized(images, size), EfficientNetFeatures()
     measured = []

@@ -128,6 +128,7 @@ class Editor:
             chosen = found if face == "all" else tuple(choose(found, int(one), photo) for one in face)
         if isinstance(model, str):
             model = load_model(model)
+        # An inverter that is given may know the answer for all faces together.
         small = (inverter is None or isinstance(inverter, str)) and is_small(model.generator)
         if inverter is None:
             place = default_fidelity(model.generator) if fidelity is None else fidelity

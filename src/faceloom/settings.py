@@ -6,7 +6,7 @@ import ctypes
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -74,24 +74,19 @@ def backend_name() -> BackendName:
 
 
 @contextmanager
-def on_cores(count: int) -> Iterator[None]:
-    """Have PyTorch use so many cores in this thread for a while.
+def on_one_core() -> Iterator[None]:
+    """Have PyTorch use one core in this thread for a while: small work gains nothing from a second.
 
-    A thread that first uses PyTorch meanwhile keeps to as many, too.
+    A thread that first uses PyTorch meanwhile keeps to one core, too.
     """
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def on_one_core() -> AbstractContextManager[None]:
-    """`on_cores` of 1, for small work, which gains nothing from a second."""
-    return on_cores(1)
 
 
 def wait_asleep() -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from faceloom.errors import UsageError
 from faceloom.generators import ops
+from faceloom.generators.derived import wants_gradients
 from faceloom.settings import BackendName, backend_name
 
 _chosen: ContextVar[BackendName | None] = ContextVar("backend", default=None)
@@ -136,6 +137,6 @@ def to_rgb(x: Tensor, weight: Tensor, taps: int) -> ToRGB:
 def _fuses(x: Tensor, weight: Tensor, taps: int) -> bool:
     if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or taps != 4:
         return False
-    if weight.requires_grad and torch.is_grad_enabled():
+    if wants_gradients(weight):
         return False
     return backend().name == "fused"

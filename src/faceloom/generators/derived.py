@@ -12,6 +12,11 @@ _State = tuple[int, int, torch.dtype, torch.Size]
 _known = WeakIdKeyDictionary()
 
 
+def wants_gradients(*tensors: Tensor | None) -> bool:
+    """Whether what is made of these tensors will be asked for gradients."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
 def derived(weight: Tensor, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
     """make(weight), from memory as long as the weight lives and is not written to.
 
@@ -23,7 +28,7 @@ def derived(weight: Tensor, name: str, make: Callable[[Tensor], Tensor]) -> Tens
         name: of what is made.
         make: how; called without gradients unless the weight wants them.
     """
-    if weight.requires_grad and torch.is_grad_enabled():
+    if wants_gradients(weight):
         return make(weight)
     version = -1 if weight.is_inference() else weight._version
     state: _State = (version, weight.data_ptr(), weight.dtype, weight.shape)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceloom.generators import winograd
-from faceloom.generators.derived import derived
+from faceloom.generators.derived import derived, wants_gradients
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
@@ -158,11 +158,6 @@ def styled_convolution(
         y = F.leaky_relu_(y if noise is None else y.add_(noise), LEAKY_SLOPE)
     y = y if clamp is None else y.clamp(-clamp, clamp)
     return y if painting is None else paint(y, painting)
-
-
-def wants_gradients(*tensors: Tensor | None) -> bool:
-    """Whether what is made of these tensors will be asked for gradients."""
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _scales_filters(x: Tensor, weight: Tensor, styles: Tensor, up_kernel: Tensor | None) -> bool:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, Step
-from faceloom.settings import on_cores, on_one_core
 
 _PATIENCE = 0.1  # seconds after which a face that waits for its report looks whether all is stopped
 
@@ -36,28 +35,26 @@ def invert_abreast(inverter: Inverter, images: Tensor, progress: ProgressReport 
         progress: called after every step of any face, on the caller's thread and with all its cores. Steps are counted
             over all faces; the loss is the mean of their last ones, the picture the first face's.
     """
-    cores = torch.get_num_threads()
-    if len(images) == 1 or cores == 1:
-        report = None if progress is None else _on_all_cores(_over_all(len(images), progress), cores)
-        with on_one_core():
-            return _joined([inverter.invert(image, _of(face, report)) for face, image in _numbered(images)])
+    cores, report = torch.get_num_threads(), None if progress is None else _over_all(len(images), progress)
     mail: SimpleQueue[_Message | None] = SimpleQueue()
     stopped = Event()
     pool = ThreadPoolExecutor(min(cores, len(images)), "faceloom-face", _begin)
     try:
         jobs = []
-        for face, image in _numbered(images):
-            post = _posted(face, mail if progress is not None else None, stopped)
+        for face, image in enumerate(torch.split(images, 1)):
+            post = _posted(face, None if report is None else mail, stopped)
             # Each with the caller's context, which names the back end that draws.
             job = pool.submit(contextvars.copy_context().run, inverter.invert, image, post)
             job.add_done_callback(lambda _: mail.put(None))
             jobs.append(job)
-        _answer(mail, jobs, None if progress is None else _over_all(len(images), progress))
+        _answer(mail, jobs, report)
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)  # what threads that come later begin with
-    return _joined([job.result() for job in jobs])
+    found = [job.result() for job in jobs]
+    tunings = tuple(one for part in found for one in part.tunings)
+    return Inversion(torch.cat([part.codes for part in found]), tunings, max(part.steps for part in found))
 
 
 class _Stopped(Exception):
@@ -116,25 +113,3 @@ def _over_all(count: int, progress: ProgressReport) -> Callable[[int, Step], Non
         progress(Step(number, total, loss, step.picture if face == 0 else None))
 
     return report
-
-
-def _on_all_cores(report: Callable[[int, Step], None], cores: int) -> Callable[[int, Step], None]:
-    def all_cores(face: int, step: Step) -> None:
-        with on_cores(cores):
-            report(face, step)
-
-    return all_cores
-
-
-def _of(face: int, report: Callable[[int, Step], None] | None) -> ProgressReport | None:
-    return None if report is None else lambda step: report(face, step)
-
-
-def _numbered(images: Tensor) -> list[tuple[int, Tensor]]:
-    """Each face (1, 3, H, W), counted from 0."""
-    return list(enumerate(torch.split(images, 1)))
-
-
-def _joined(parts: list[Inversion]) -> Inversion:
-    codes = torch.cat([part.codes for part in parts])
-    return Inversion(codes, tuple(one for part in parts for one in part.tunings), max(part.steps for part in parts))

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from faceloom.generators import ops
+from faceloom.generators.derived import wants_gradients
 from faceloom.generators.fused import rgb
 from faceloom.generators.fused.packing import LANES, padded
 from faceloom.generators.fused.threads import in_parallel, pieces_of
@@ -36,7 +37,7 @@ def to_rgb(
         x = functional.pad(x, (0, 0, 0, 0, 0, more))
     x = x.contiguous(memory_format=torch.channels_last)
     # Gradients for the image before are PyTorch's own: there is little of it.
-    apart = before is not None and ops.wants_gradients(x, mixed, bias, before)
+    apart = before is not None and wants_gradients(x, mixed, bias, before)
     small = None if before is None or apart else before.contiguous()
     image: Tensor = _ToRGB.apply(  # type: ignore[no-untyped-call]
         x, mixed, bias, _UNBOUNDED if clamp is None else clamp, small, _taps(kernel)

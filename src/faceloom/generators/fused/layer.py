@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from faceloom.generators import ops
+from faceloom.generators.derived import wants_gradients
 from faceloom.generators.fused import backward, forward, image
 from faceloom.generators.fused.packing import LANES, padded
 from faceloom.generators.fused.sizes import Activation
@@ -31,7 +32,7 @@ def styled_convolution(
     """As `ops.styled_convolution`, for float32 on a CPU, in channels_last; differentiable once, but not in `weight`."""
     gain *= ops.ACTIVATION_GAIN  # see there why it may go inside
     factors, bias = ops.demodulation(weight, styles) * gain, bias * gain
-    if noise is not None and isinstance(strength, Tensor) and ops.wants_gradients(strength):
+    if noise is not None and isinstance(strength, Tensor) and wants_gradients(strength):
         noise, strength = noise * strength, 1.0
     grain = None if noise is None else noise.squeeze(1).contiguous()
     taps = None if up_kernel is None else up_kernel.sum(0).flip(0) * 2.0
@@ -44,11 +45,7 @@ def styled_convolution(
     x = x.contiguous(memory_format=torch.channels_last)
     act = Activation(ops.LEAKY_SLOPE, clamp, float(strength) * gain, taps)
     given = x, styles.contiguous(), factors.contiguous(), grain, bias.contiguous(), weight
-    if (
-        painting is not None
-        and forward.paints(x, act)
-        and not ops.wants_gradients(*given, *painting[:3], painting.before)
-    ):
+    if painting is not None and forward.paints(x, act) and not wants_gradients(*given, *painting[:3], painting.before):
         return image.paint_at_once(lambda filters: forward.convolve(*given, act, filters), painting)
     y: Tensor = _StyledConvolution.apply(*given, act)  # type: ignore[no-untyped-call]
     y = y[:, :outputs] if extra else y

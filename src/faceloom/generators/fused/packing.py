@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from faceloom.generators.derived import derived
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.tiles import TOOM_DOWN, TOOM_UP
-from faceloom.generators.winograd import FILTERS
+from faceloom.generators.winograd import FILTERS, at_points
 
 LANES = 8
 
@@ -50,8 +49,7 @@ def _pack_taps(weight: Tensor) -> Tensor:
 
 def _pack(weight: Tensor, points: np.ndarray[Any, np.dtype[np.float64]]) -> Tensor:
     outputs, inputs = weight.shape[:2]
-    both = torch.from_numpy(np.kron(points, points)).to(torch.float32)
-    transformed = (both @ weight.reshape(-1, 9).t()).reshape(36, outputs, inputs)
+    transformed = at_points(weight, points)
     rows, depth = padded(outputs, COLUMNS), padded(inputs, LANES)
     if (rows, depth) != (outputs, inputs):
         transformed = functional.pad(transformed, (0, depth - inputs, 0, rows - outputs))

@@ -52,6 +52,7 @@ def blocks(count: int, depth: int, columns: int, planes: int) -> tuple[int, int]
     held = min(max(filters * (3 if filters < _L3 else 7) // 10, _LEAST_BLOCK), _MOST_BLOCK)
     threads = torch.get_num_threads()
     rounds = math.ceil(count * 4 * planes * (depth + columns) / (held * threads))
+    # A lone block is cut finer, so that threads have alike: any even number of rows is made without waste.
     block = padded(math.ceil(count / (rounds * threads)), ROWS if rounds > 1 else 2)
     return block, block * max(1, rounds // _TASKS)
 
