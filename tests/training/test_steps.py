@@ -124,6 +124,24 @@ def test_a_run_stops_in_time_and_goes_on(small: TrainingConfig, squares: FaceSet
     assert all(math.isfinite(value) for value in told[0].values())
 
 
+def test_a_run_of_so_many_images_is_the_same_run_however_slow(
+    small: TrainingConfig, squares: FaceSet, tmp_path: Path
+) -> None:
+    counted = replace(small, images=40, minutes=1e-6)  # the time would be up at once
+    whole, torn = Trainer(counted, squares, tmp_path / "a"), Trainer(counted, squares, tmp_path / "b")
+    whole.run(lambda values: None)
+    torn.run(lambda values: None, until=0.0)
+    assert torn.stand == "8 of 40 images"
+    assert torn.share == 0.2
+    again = Trainer(counted, squares, tmp_path / "b")
+    again.run(lambda values: None)
+    for trainer in (whole, again):
+        assert trainer.progress.images == 40
+        assert trainer.share == 1.0
+    longer = Trainer(replace(counted, images=80), squares, tmp_path / "b")
+    assert longer.share == 0.5
+
+
 def test_a_run_that_went_wrong_is_not_saved(small: TrainingConfig, squares: FaceSet, tmp_path: Path) -> None:
     trainer = Trainer(small, squares, tmp_path)
     with torch.no_grad():

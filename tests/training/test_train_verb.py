@@ -33,6 +33,13 @@ def packed(small: TrainingConfig, squares: FaceSet, tmp_path: Path, monkeypatch:
     return tmp_path / "faces.zip"
 
 
+def test_a_run_ends_after_so_many_images(packed: Path, tmp_path: Path) -> None:
+    words = ("--data", packed, "--recipe", "gan128", "--no-export", "--images", 24, "-o", tmp_path / "out")
+    assert "finished, 24 images" in call(*words)
+    with pytest.raises(FaceloomError, match="give one of them"):
+        call(*words, "--minutes", 1)
+
+
 def test_a_run_is_carried_from_call_to_call_and_grows(packed: Path, tmp_path: Path) -> None:
     words = ("--data", packed, "--recipe", "gan128", "--no-export", "--precision", "bf16")
     home, calls = tmp_path / "home", 0

@@ -40,6 +40,7 @@ class _Wishes:
     data: tuple[Path, ...]
     out: Path | None
     minutes: float | None
+    images: int | None
     call_minutes: float | None
     recipe: str | None
     resolution: str | None
@@ -73,6 +74,11 @@ class _Wishes:
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     help="Time budget, over all resumptions.  [default: 110, or the recipe's]",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    help="End after so many images instead, over all resumptions: for runs to be compared with one another.",
 )
 @click.option(
     "--call-minutes",
@@ -131,6 +137,8 @@ def train(**options: Any) -> None:
     keep_memory()
     if wishes.pack is not None:
         _pack(wishes, wishes.pack)
+    elif wishes.minutes is not None and wishes.images is not None:
+        raise UsageError("a run ends after --minutes or after --images; give one of them")
     elif wishes.out is None:
         raise UsageError("say where the run's folder is, with --out")
     else:
@@ -207,8 +215,7 @@ def _finish(
         _log(out, f"Fréchet distance of {wishes.measure} samples: {notes['frechet']['distance']:.2f}")
     click.echo(_show(trainer, shown, out, notes))
     if trainer.share < 1.0:
-        done, whole = trainer.progress.seconds / 60.0, trainer.config.minutes
-        click.echo(f"{out}: {done:.1f} of {whole:g} minutes, {trainer.progress.images} images; call again to go on")
+        click.echo(f"{out}: {trainer.stand}; call again to go on")
         return
     if not wishes.export:
         click.echo(
@@ -245,6 +252,7 @@ def _config(wishes: _Wishes, networks: Start | None) -> TrainingConfig:
         config = replace(config, adversarial_from=0.0)
     asked = {
         "minutes": wishes.minutes,
+        "images": wishes.images,
         "batch": wishes.batch,
         "adversarial": wishes.adversarial,
         "patches": wishes.sharpen,

@@ -24,6 +24,8 @@ class TrainingConfig:
         mapping_layers: fully connected layers from z to w.
         mapping_gain: learning-rate multiplier of the mapping; the papers have 0.01 where it is trained adversarially.
         minutes: time budget of the whole run, over all resumptions.
+        images: end after so many images, over all processes and resumptions, instead of after `minutes`; 0 for the time
+            budget. Runs that are to be compared, or were interrupted by other work, want it.
         batch: images a step, over all processes.
         learning_rate: Adam's, at its peak.
         momentum: Adam's first beta for generator and encoder; the papers have 0 where the loss is adversarial.
@@ -50,6 +52,7 @@ class TrainingConfig:
     mapping_layers: int = 4
     mapping_gain: float = 1.0
     minutes: float = 110.0
+    images: int = 0
     batch: int = 16
     learning_rate: float = 2e-3
     momentum: float = 0.9
@@ -109,7 +112,8 @@ class TrainingConfig:
     def agrees_with(self, text: str) -> bool:
         """Whether a file's settings are these; its budget may differ, and what it lacks counts as the default."""
         kept = json.loads(TrainingConfig().to_json()) | json.loads(text)
-        return bool(kept | {"minutes": self.minutes} == json.loads(self.to_json()))
+        budget = {"minutes": self.minutes, "images": self.images}
+        return bool(kept | budget == json.loads(self.to_json()))
 
 
 # Channel base 8k and at most 256 feature maps. Gradients of the adversarial loss are some fifty times those of the

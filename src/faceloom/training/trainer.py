@@ -1,4 +1,4 @@
-"""Training a generator and its encoder together, within a time budget, resumable.
+"""Training a generator and its encoder together, within a budget of time or images, resumable.
 
 Stages, by the share of the budget that is used up:
 
@@ -158,8 +158,18 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """Share of the time budget that is used up, 0 to 1."""
+        """Share of the budget that is used up, 0 to 1."""
+        if self.config.images:
+            return min(1.0, self.progress.images / self.config.images)
         return min(1.0, self.progress.seconds / (self.config.minutes * 60.0))
+
+    @property
+    def stand(self) -> str:
+        """How much of the budget is used up, in words."""
+        if self.config.images:
+            return f"{self.progress.images} of {self.config.images} images"
+        minutes = f"{self.progress.seconds / 60.0:.1f} of {self.config.minutes:g} minutes"
+        return f"{minutes}, {self.progress.images} images"
 
     def averaged_networks(self) -> tuple[StyleGAN2, ResidualEncoder]:
         """Generator and encoder with averaged weights: what a run is for."""
