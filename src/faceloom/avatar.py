@@ -171,7 +171,7 @@ class Avatar:
         else:
             crop = crop.placed(self.quad)
         (before,) = draw(model, self.latent.codes[None], None, [self.tuning])
-        face = OpenFace(crop, self.latent, before, face_mask(crop, "head"), face_mask(crop, "face"), self.tuning)
+        face = OpenFace(crop, self.latent, before, face_mask(crop, "head"), face_mask(crop, "outline"), self.tuning)
         return Editor(photo, (face,), model)
 
 

@@ -55,7 +55,7 @@ class OpenFace:
         latent: its style code.
         before: (S, S, 3) uint8 RGB, what the generator draws from that code.
         mask: (M, M) in crop space, where an edit may show: head and hair.
-        motion: (M, M) in crop space, where it may move things: the face.
+        motion: (M, M) in crop space, where it may move things: the face and its outline.
         tuning: what the inversion added to the generator's weights for this face; None for nothing.
         likeness: how well it reconstructs beside ordinary faces; None where the model does not say what is ordinary.
     """
@@ -386,6 +386,6 @@ def _invert(
     opened = []
     for crop, code, before, tuning, likeness in zip(crops, inversion.codes, drawn, tunings, likenesses, strict=True):
         latent = Latent(code, "w+", model.generator.fingerprint)
-        masks = face_mask(crop, "head"), face_mask(crop, "face")
+        masks = face_mask(crop, "head"), face_mask(crop, "outline")
         opened.append(OpenFace(crop, latent, before, *masks, tuning, likeness))
     return tuple(opened)

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from faceloom.faces.align import align
 from faceloom.faces.detect import detect
+from faceloom.faces.landmarks import apply
 from faceloom.faces.layers import Layers, Seen, sort_change
 from faceloom.faces.mask import face_mask
 from faceloom.faces.person import person_in, see_people
-from faceloom.faces.transfer import apply_change, measure_change
+from faceloom.faces.transfer import apply_change, measure_change, warp
+from faceloom.faces.warp import to_side
 from faceloom.imaging.photos import open_photo
-from faceloom.types import Crop, Photo
+from faceloom.types import Crop, Mask, Photo
 
 Float = NDArray[np.float32]
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -122,6 +124,26 @@ def test_a_person_in_a_darker_photo_changes_less(opened: tuple[Photo, Crop]) -> 
     plain, less = shift(0), shift(60)
     assert plain > 10
     assert 0.4 * plain < less < 0.85 * plain
+
+
+def test_a_jaw_that_grows_is_moved_and_not_painted(opened: tuple[Photo, Crop]) -> None:
+    _, crop = opened
+    side = 128
+    before = to_side(crop.pixels.astype(np.float32), side)
+    jaw = apply(crop.from_photo(side), crop.face.landmarks)[2:15]
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    near = np.exp(-(((x - jaw[:, 0].mean()) / 34) ** 2 + ((y - jaw[:, 1].mean()) / 34) ** 2))
+    wider = np.stack([-(x - jaw[:, 0].mean()) * 0.16 * near, np.zeros_like(x)], axis=2).astype(np.float32)
+    after = np.rint(warp(before, wider)).clip(0, 255).astype(np.uint8)
+    first = np.rint(before).astype(np.uint8)
+    beside = np.exp(-(((x[..., None] - jaw[:, 0]) / 3) ** 2 + ((y[..., None] - jaw[:, 1]) / 3) ** 2)).max(axis=2) > 0.3
+
+    def painted(motion: Mask) -> float:
+        return float(np.abs(measure_change(first, after, motion).residual)[beside].mean())
+
+    unmoved = painted(np.zeros((side, side), np.float32))
+    assert painted(face_mask(crop, "outline")) < 0.6 * unmoved
+    assert painted(face_mask(crop, "outline")) < 0.9 * painted(face_mask(crop, "face"))
 
 
 def test_no_change_is_no_change(opened: tuple[Photo, Crop]) -> None:

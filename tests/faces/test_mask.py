@@ -12,7 +12,7 @@ from faceloom.faces.landmarks import apply
 from faceloom.faces.mask import Region, face_mask, mask_to_photo
 from faceloom.types import Crop, Face, Photo, Points
 
-REGIONS: tuple[Region, ...] = ("face", "head")
+REGIONS: tuple[Region, ...] = ("face", "outline", "head")
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +51,12 @@ def test_a_face_mask_reaches_the_forehead(crop: Crop) -> None:
 
 
 def test_a_head_holds_the_face(crop: Crop) -> None:
-    face, head = face_mask(crop, "face"), face_mask(crop, "head")
+    face, outline, head = (face_mask(crop, region) for region in REGIONS)
+    assert (outline >= face).all()
     assert (head >= face).all()
-    assert head.mean() > face.mean() + 0.2
+    assert head.mean() > outline.mean() > face.mean() + 0.05
+    x, y = np.rint(apply(crop.from_photo(), crop.face.landmarks) - 0.5).astype(int)[:17].T
+    assert outline[y, x].min() > 0.95  # the jaw itself may move as far as it wants
 
 
 def test_a_mask_in_the_photo_is_zero_outside_the_crop(crop: Crop) -> None:

@@ -14,11 +14,12 @@ from faceloom.faces.landmarks import apply
 from faceloom.faces.warp import crop_to_roi
 from faceloom.types import Crop, Mask, Points
 
-Region = Literal["face", "head"]
-"""face: skin from jaw to hairline. head: hair, ears and neck too."""
+Region = Literal["face", "outline", "head"]
+"""face: skin from jaw to hairline. outline: that, and what its outline may move into. head: hair, ears and neck too."""
 
 # All in sides of the crop.
 _GROWTH = 0.02  # beyond the outermost landmarks, so that the feather lies outside them
+_MARGIN = 0.07  # the same where the outline moves: half as much would hold the jaw back
 _FEATHER = 0.025  # standard deviation of the blur
 _RIM = 0.06  # over which every mask has faded to 0 at the crop's border
 # The forehead ends above the brows about as far as the nose does below them (the rule of thirds); less, to spare hair.
@@ -31,15 +32,15 @@ def face_mask(crop: Crop, region: Region = "face", size: int | None = None) -> M
 
     Args:
         crop: the crop; its face's landmarks shape the mask.
-        region: "face" covers jaw to hairline and suits edits of expression or age; "head" covers hair as well and
-            reaches nearly to the border, for edits that change the outline.
+        region: "face" covers jaw to hairline; "outline" a margin besides, so that a jaw that grows is moved whole;
+            "head" covers hair as well and reaches nearly to the border, for edits that change the outline.
         size: side of the mask in pixels; the crop's own by default.
 
     Returns:
         (size, size) float32 in [0, 1]: 1 inside, falling smoothly to exactly 0 before the crop's border.
     """
     side = _WORKING_SIZE
-    mask = _face(apply(crop.from_photo(side), crop.face.landmarks), side)
+    mask = _face(apply(crop.from_photo(side), crop.face.landmarks), side, _MARGIN if region == "outline" else _GROWTH)
     if region == "head":
         mask = np.maximum(mask, _head(side))
     wanted = crop.size if size is None else size
@@ -65,7 +66,7 @@ def mask_to_photo(mask: Mask, crop: Crop, photo_size: tuple[int, int]) -> Mask:
     return whole
 
 
-def _face(landmarks: Points, side: int) -> NDArray[np.float32]:
+def _face(landmarks: Points, side: int, growth: float) -> NDArray[np.float32]:
     outline = np.concatenate([landmarks, _forehead(landmarks)])
     hull = outline[ConvexHull(outline).vertices]
     drawing = Image.new("L", (side, side))
@@ -74,7 +75,7 @@ def _face(landmarks: Points, side: int) -> NDArray[np.float32]:
     inside = np.asarray(drawing) > 0
     if not inside.any():
         return np.zeros((side, side), dtype=np.float32)
-    grown = np.asarray(ndimage.distance_transform_edt(~inside)) <= _GROWTH * side
+    grown = np.asarray(ndimage.distance_transform_edt(~inside)) <= growth * side
     soft = ndimage.gaussian_filter(grown.astype(np.float32), _FEATHER * side, truncate=3.0)
     return np.asarray(soft, dtype=np.float32)
 

@@ -40,8 +40,8 @@ MAX_FLOW = 0.05
 """No point moves further than this share of the crop's side; what would is left to the residual."""
 _LEVELS = 3
 _ROUNDS = 6
-_WINDOW = 0.05
-_STIFFNESS = 8e-3
+_WINDOW = 0.03  # wider ones see the jaw move less than it does, and leave a pale line along it
+_STIFFNESS = 3e-3
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _DARK = 24.0  # levels: below, pictures are too dark to be compared
 _PEOPLE_SIZE, _QUICK_PEOPLE_SIZE = 128, 96  # px at which people are looked for in the generator's soft pictures
