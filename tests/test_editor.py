@@ -16,7 +16,7 @@ from faceloom.generators.cache import Cancelled
 from faceloom.imaging.photos import open_photo
 from faceloom.inversion.protocol import Step
 from faceloom.inversion.tuning import Tuning, lent
-from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, load_model
+from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, forget_models, load_model
 from faceloom.recipe import Edit, Recipe
 from faceloom.types import Photo
 
@@ -135,7 +135,7 @@ def test_files_of_different_models_are_not_mixed(tmp_path: Path, editor: Editor)
     other = native.load_generator(tmp_path / GENERATOR_FILE)
     other.const.data += 1.0
     native.save_generator(tmp_path / GENERATOR_FILE, other)
-    load_model.cache_clear()
+    forget_models()
     with pytest.raises(CheckpointError, match="belongs to another generator"):
         load_model(str(tmp_path))
     with pytest.raises(DirectionError, match="made for the generator"):

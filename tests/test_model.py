@@ -18,7 +18,7 @@ from faceloom.encoders.irse import RefiningEncoder
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, load_model, spread_of
+from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, forget_models, load_model, spread_of
 
 _FILES = runpy.run_path(str(Path(__file__).parent / "checkpoints" / "psp_files.py"))
 E4E = {"encoder_type": "Encoder4Editing"}
@@ -27,9 +27,9 @@ E4E = {"encoder_type": "Encoder4Editing"}
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     """Models of other tests, under the same ids."""
-    load_model.cache_clear()
+    forget_models()
     yield
-    load_model.cache_clear()
+    forget_models()
 
 
 @pytest.fixture

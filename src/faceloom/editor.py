@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -62,9 +62,9 @@ class OpenFace:
 
     crop: Crop
     latent: Latent
-    before: Pixels
-    mask: Mask
-    motion: Mask
+    before: Pixels = field(repr=False)
+    mask: Mask = field(repr=False)
+    motion: Mask = field(repr=False)
     tuning: Tuning | None = None
     likeness: Likeness | None = None
 
@@ -129,13 +129,14 @@ class Editor:
         if isinstance(model, str):
             model = load_model(model)
         # An inverter that is given may know the answer for all faces together.
-        small = (inverter is None or isinstance(inverter, str)) and is_small(model.generator)
+        made_here = inverter is None or isinstance(inverter, str)
+        abreast = made_here and is_small(model.generator) and model.device.type == "cpu"
         if inverter is None:
             place = default_fidelity(model.generator) if fidelity is None else fidelity
             inverter = model.inverter_at(place)
         if isinstance(inverter, str):
             inverter = make_inverter(inverter, model)
-        invert = partial(invert_abreast, inverter) if small else inverter.invert
+        invert = partial(invert_abreast, inverter) if abreast else inverter.invert
         return cls(photo, _invert(photo, chosen, found, model, invert, progress), model)
 
     @property
@@ -346,6 +347,7 @@ def draw(
         cancelled: as there.
     """
     caches = PrefixCaches(max_bytes=0) if caches is None else caches
+    codes = codes.to(model.device)
 
     def one(drawer: Generator, some: Tensor, offset: Tensor | None) -> Tensor:
         if not isinstance(drawer, StyleGAN2):
@@ -378,8 +380,8 @@ def _invert(
 ) -> tuple[OpenFace, ...]:
     size = max(CROP_SIZE, model.generator.resolution)
     crops = [align(photo, face, size, found) for face in faces]
-    images = to_images(np.stack([crop.pixels for crop in crops]))
-    inversion = invert(images, progress)
+    images = to_images(np.stack([crop.pixels for crop in crops]), model.device)
+    inversion = invert(images, progress).on(torch.device("cpu"))
     tunings = inversion.tunings or (None,) * len(crops)
     drawn = draw(model, inversion.codes, None, tunings)
     likenesses = assess(model.id, model.generator, model.encoder, images)

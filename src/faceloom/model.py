@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from faceloom.checkpoints import native
 from faceloom.checkpoints.catalog import catalogue
@@ -24,7 +25,7 @@ from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators.protocol import Generator
 from faceloom.inversion.dial import inverter_at
 from faceloom.inversion.protocol import Inverter
-from faceloom.settings import data_folder
+from faceloom.settings import choose_device, data_folder
 
 DEFAULT = "default"
 DEFAULT_LICENCE = "CC BY-NC-SA 4.0"
@@ -46,7 +47,7 @@ class Model:
         encoder: finds codes for it; None where it came without one, as NVIDIA's networks and those tuned by PTI do.
         directions: found in it, or in a generator that shares its latent space.
         spread: (w_dim,) standard deviation of codes: those that the encoder gives for real faces where that was
-            measured in training, else those of W, see `spread_of`.
+            measured in training, else those of W, see `spread_of`; on the generator's device.
         own_twins: folder of the twins that came with the model; None for none.
     """
 
@@ -69,6 +70,23 @@ class Model:
                 "w+, or a model that has one, such as e4e-ffhq"
             )
         return self.encoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where it draws and inverts. Codes and tunings are handed over on the CPU, wherever that is."""
+        return self.generator.w_mean.device
+
+    def on(self, device: torch.device) -> Model:
+        """The same model on a device: itself where it is there, else a copy."""
+        if device == self.device:
+            return self
+        # Together: an encoder may look at pictures that the generator draws.
+        generator, encoder = copy.deepcopy((self.generator, self.encoder))
+        networks: list[object] = [generator, encoder]
+        for network in networks:
+            if isinstance(network, nn.Module):
+                network.to(device)
+        return replace(self, generator=generator, encoder=encoder, spread=self.spread.to(device))
 
     def inverter_at(self, fidelity: float) -> Inverter:
         """The inversion of a place on the dial, from 0, more editable, to 1, more like the photo.
@@ -100,17 +118,34 @@ def embedded_size() -> int:
         return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
-@lru_cache(maxsize=2)
-def load_model(name: str = DEFAULT) -> Model:
-    """Load the embedded model ("default"), one that was imported, or a folder that training wrote.
+def load_model(name: str = DEFAULT, device: str = "cpu") -> Model:
+    """Load the embedded model ("default"), one that was imported, or a folder that training wrote; kept for next time.
+
+    Args:
+        name: of the model.
+        device: where it draws and inverts, as `choose_device` takes it. All else is done on the CPU.
 
     The directions of an imported model are all imported ones that pair with it: those that the catalogue says so of,
     and those that were imported for it. See `faceloom.collection.import_file`.
 
     Raises:
-        UsageError: if there is no such model.
+        UsageError: if there is no such model, or no such device.
         CheckpointError: if a file is damaged, or the files do not belong together.
     """
+    return _loaded(name, choose_device(device))
+
+
+def forget_models() -> None:
+    """Read models anew when they are next asked for: a file of theirs has changed."""
+    _loaded.cache_clear()
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, device: torch.device) -> Model:
+    return _found(name).on(device)
+
+
+def _found(name: str) -> Model:
     if name == DEFAULT:
         with _embedded() as folder:
             return _read(DEFAULT, folder)

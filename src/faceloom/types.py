@@ -7,7 +7,7 @@ pixel, so that the centre of that pixel is (0.5, 0.5). Angles are in degrees.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -37,8 +37,8 @@ class Photo:
         name: where it came from, for messages.
     """
 
-    pixels: Pixels
-    icc_profile: bytes | None = None
+    pixels: Pixels = field(repr=False)
+    icc_profile: bytes | None = field(default=None, repr=False)
     name: str = "photo"
 
     @property
@@ -58,7 +58,7 @@ class Face:
     """
 
     box: tuple[float, float, float, float]
-    landmarks: Points
+    landmarks: Points = field(repr=False)
     score: float
 
     @property
@@ -79,8 +79,8 @@ class Crop:
         others: other faces of the photo that are near: centre (x, y) and size, in sides of the crop.
     """
 
-    pixels: Pixels
-    quad: Points
+    pixels: Pixels = field(repr=False)
+    quad: Points = field(repr=False)
     face: Face
     others: tuple[tuple[float, float, float], ...] = ()
 
@@ -141,7 +141,7 @@ class Latent:
         fingerprint: of the generator that it belongs to.
     """
 
-    codes: torch.Tensor
+    codes: torch.Tensor = field(repr=False)
     space: Space
     fingerprint: str
 
@@ -158,6 +158,6 @@ class Render:
     """
 
     photo: Photo
-    before: tuple[Pixels, ...]
-    after: tuple[Pixels, ...]
-    mask: Mask
+    before: tuple[Pixels, ...] = field(repr=False)
+    after: tuple[Pixels, ...] = field(repr=False)
+    mask: Mask = field(repr=False)

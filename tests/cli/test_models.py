@@ -21,7 +21,7 @@ from faceloom.checkpoints.installed import find, models_folder
 from faceloom.cli.main import main
 from faceloom.errors import UsageError
 from faceloom.imaging.photos import open_photo
-from faceloom.model import load_model
+from faceloom.model import forget_models, load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTRAIT = ROOT / "examples" / "portrait.jpg"
@@ -34,7 +34,7 @@ E4E = {"encoder_type": "Encoder4Editing"}
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Calls the program: exit code, standard output, standard error."""
     monkeypatch.setattr("faceloom.settings.keep_memory", lambda: False)
-    load_model.cache_clear()
+    forget_models()
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["faceloom", *map(str, words)])

@@ -13,7 +13,7 @@ from faceloom.cli.main import main
 from faceloom.directions.direction import DirectionSet
 from faceloom.imaging.photos import open_photo
 from faceloom.metrics.judges import judges_folder
-from faceloom.model import load_model
+from faceloom.model import forget_models
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Cli = Callable[..., tuple[int, str, str]]
@@ -32,9 +32,9 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         out, err = capsys.readouterr()
         return code, out, err
 
-    load_model.cache_clear()
+    forget_models()
     yield run
-    load_model.cache_clear()  # the data folder is this test's own
+    forget_models()  # the data folder is this test's own
 
 
 def test_discover_name_edit_pack_and_remove(cli: Cli, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from faceloom.checkpoints import native
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from faceloom.model import load_model
+from faceloom.model import forget_models
 from faceloom.server.jobs import Jobs, Running
 from faceloom.server.refusals import Refusal
 
@@ -27,9 +27,9 @@ NOBODY = "0" * 16
 @pytest.fixture(autouse=True)
 def _own_models() -> Iterator[None]:
     """The folder of data is another one in each test."""
-    load_model.cache_clear()
+    forget_models()
     yield
-    load_model.cache_clear()
+    forget_models()
 
 
 def _finished(server: Server, answer: Any) -> Answer:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from faceloom.animation import edit_frames
-from faceloom.cli.options import FILE, model_option, provenance_option
+from faceloom.cli.options import FILE, device_option, model_option, provenance_option
 from faceloom.cli.progress import bar, counted
 from faceloom.cli.subjects import open_subject, recipe_for
 from faceloom.imaging.video import check_video_output
@@ -27,6 +27,7 @@ from faceloom.settings import keep_memory
 @click.option("--seconds", type=click.FloatRange(0.1, 60.0), default=3.0, show_default=True)
 @click.option("--rate", type=click.FloatRange(1.0, 60.0), default=25.0, show_default=True, help="Frames a second.")
 @provenance_option
+@device_option
 @model_option
 def animate(
     subject: Path,
@@ -39,6 +40,7 @@ def animate(
     seconds: float,
     rate: float,
     no_provenance: bool,
+    device: str,
     model: str | None,
 ) -> None:
     """Move the face of an avatar or photo along one direction and back, as a video that loops.
@@ -47,7 +49,7 @@ def animate(
     """
     check_video_output(output)
     keep_memory()
-    editor = open_subject(subject, model)
+    editor = open_subject(subject, model, device)
     if not whole:
         editor = editor.face_alone()
     recipe = recipe_for(editor, None, edits)

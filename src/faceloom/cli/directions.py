@@ -27,7 +27,7 @@ from faceloom.directions.packs import (
 from faceloom.errors import UsageError
 from faceloom.files import replacing
 from faceloom.imaging.photos import check_output, save_photo
-from faceloom.model import DEFAULT, GENERATOR_FILE, Model, load_model
+from faceloom.model import DEFAULT, GENERATOR_FILE, Model, forget_models, load_model
 from faceloom.settings import cache_folder
 from faceloom.training.attributes import Attribute, attribute_table, read_attributes
 from faceloom.training.export import Values, refit_directions
@@ -95,7 +95,7 @@ def keep(found: Path, number: str, name: str, low: str, high: str, flip: bool, m
         taken.append(word)  # one of the model's own
     pack = make_pack(DirectionSet([named], given.fingerprint), [word], word)
     path = install(pack, loaded.generator.fingerprint, taken)
-    load_model.cache_clear()
+    forget_models()
     click.echo(f"{path}: use it with faceloom edit --{word} 1")
 
 
@@ -141,7 +141,7 @@ def install_pack(file: Path, model: str | None) -> None:
     for one in pack.directions:
         _free_word(one.name)
     path = install(pack, loaded.generator.fingerprint, [name for name in before if name not in mine])
-    load_model.cache_clear()
+    forget_models()
     click.echo(f"{path}: {', '.join(pack.directions.names())}")
 
 
@@ -151,7 +151,7 @@ def install_pack(file: Path, model: str | None) -> None:
 def remove_one(name: str, model: str | None) -> None:
     """Remove an installed pack, or one direction of it. The model's own directions stay."""
     path = remove(name, load_model(model or DEFAULT).generator.fingerprint)
-    load_model.cache_clear()
+    forget_models()
     click.echo(f"{path}: {name} removed")
 
 
@@ -210,7 +210,7 @@ def refit(folder: Path, faces: Path, data: tuple[Path, ...], attributes: Path | 
     """Find the directions of a trained model anew, after labels or attributes have changed."""
     known, wanted, values = _labelled(folder, faces, data, attributes)
     found = refit_directions(folder, known, values, wanted, say=click.echo, project=project)
-    load_model.cache_clear()
+    forget_models()
     click.echo(f"{folder}: {len(found)} direction(s)")
 
 
@@ -237,7 +237,7 @@ def refine(
     """
     known, wanted, values = _labelled(folder, faces, data, attributes)
     refine_directions(folder, known, values, wanted, names, say=click.echo, course=Course(steps=steps), bent=bent)
-    load_model.cache_clear()
+    forget_models()
     click.echo(f"{folder}: refined {', '.join(names)}")
 
 
@@ -263,7 +263,7 @@ def correct(name: str, shares: tuple[str, ...], folder: Path, faces: Path, attri
         if not math.isfinite(added[other]) or abs(added[other]) > _LARGEST_SHARE:
             raise UsageError(f"{part!r} is too much; shares are from -{_LARGEST_SHARE:g} to {_LARGEST_SHARE:g}")
     correct_direction(folder, FaceSet.load(faces), read_attributes(attributes), name, added, say=click.echo)
-    load_model.cache_clear()
+    forget_models()
 
 
 def _check_run(folder: Path, faces: Path) -> None:

@@ -34,9 +34,8 @@ def doctor(as_json: bool) -> None:
         "faceloom": found["faceloom"],
         "Python": f"{found['python']} on {found['system']}",
         "packages": versions,
-        "draws on": f"the processor, {found['threads']} of {found['cores']} cores",
+        "draws on": _drawing(found),
         "draws with": f"{found['backend']['name']} ({found['backend']['reason']})",
-        "can train on": found["training"],
         "allocator": found["allocator"],
         "provenance": found["provenance"],
         "data": found["data"],
@@ -46,11 +45,17 @@ def doctor(as_json: bool) -> None:
         click.echo(f"{name:<13} {text}")
 
 
+def _drawing(found: dict[str, Any]) -> str:
+    cores, device, best = f"{found['threads']} of {found['cores']} cores", found["device"], found["best_device"]
+    chosen = f"the processor, {cores}" if device == "cpu" else device
+    return chosen if best == device else f"{chosen} (--device {best} would draw and train there)"
+
+
 def examine() -> dict[str, Any]:
     """All that `faceloom doctor` tells, as plain data.
 
     Raises:
-        UsageError: if the environment asks for a back end that cannot be had.
+        UsageError: if the environment asks for a back end or a device that cannot be had.
     """
     import torch
 
@@ -65,7 +70,8 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in _PACKAGES},
-        "training": str(choose_device()),
+        "device": str(choose_device(os.environ.get("FACELOOM_DEVICE") or "cpu")),
+        "best_device": str(choose_device()),
         "threads": torch.get_num_threads(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "backend": {"name": chosen.name, "reason": chosen.reason},

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import click
 
-from faceloom.cli.options import FILE, face_options, model_option, open_editor, parse_edits, provenance_option
+from faceloom.cli.options import (
+    FILE,
+    device_option,
+    face_options,
+    model_option,
+    open_editor,
+    parse_edits,
+    provenance_option,
+)
 from faceloom.cli.progress import bar
 from faceloom.cli.stickers import check_sticker
 from faceloom.editor import Editor
@@ -49,6 +57,7 @@ from faceloom.types import Photo
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @provenance_option
 @face_options
+@device_option
 @model_option
 def edit(
     photo: Path,
@@ -72,6 +81,7 @@ def edit(
     all_faces: bool,
     inversion: str | None,
     fidelity: float | None,
+    device: str,
     model: str | None,
 ) -> None:
     """Edit the face in PHOTO and put it back.
@@ -87,7 +97,7 @@ def edit(
     keep_memory()
     recipe = _drawn_by(_balanced(_recipe(recipe_file, edits, paste, model), keep, balance), twin, degree)
     check_sticker(sticker)
-    loaded = load_model(recipe.model)
+    loaded = load_model(recipe.model, device)
     if recipe.twin:
         loaded.twins.path(recipe.twin)
     loaded.directions.check_known(recipe.edits)

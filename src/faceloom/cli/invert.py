@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import click
+import torch
 
 from faceloom.avatar import SUFFIX, Avatar
 from faceloom.checkpoints import native
-from faceloom.cli.options import FILE, face_options, model_option, open_editor
+from faceloom.cli.options import FILE, device_option, face_options, model_option, open_editor
 from faceloom.cli.progress import bar
 from faceloom.editor import CROP_SIZE, Editor
 from faceloom.errors import UsageError
@@ -32,6 +33,7 @@ from faceloom.types import Photo
 @click.option("--curve-edit", metavar="NAME=AMOUNT", help="The edit that the curve shows, such as smile=2.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @face_options
+@device_option
 @model_option
 def invert(
     photo: Path,
@@ -44,6 +46,7 @@ def invert(
     all_faces: bool,
     inversion: str | None,
     fidelity: float | None,
+    device: str,
     model: str | None,
 ) -> None:
     """Find the style code of the face in PHOTO and save it, or draw what it can trade for likeness."""
@@ -55,7 +58,7 @@ def invert(
     for path in filter(None, (sheet, curve)):
         check_output(path)
     keep_memory()
-    loaded = load_model(model or DEFAULT)
+    loaded = load_model(model or DEFAULT, device)
     loaded.directions.check_known([wanted] if wanted else [])
     quick = output is None and sheet is None and inversion is None and fidelity is None
     editor = open_editor(photo, loaded, face, all_faces, "encoder" if quick else inversion, fidelity)
@@ -108,7 +111,7 @@ def _draw_curve(editor: Editor, wanted: Edit | None, path: Path) -> list[dict[st
     if panel.missing:
         click.echo(f"note: {panel.missing} The curve shows how near codes are to W instead.", err=True)
     with bar("Turning the dial") as update:
-        places = trace(editor.model, crop, edit, score, panel, update)
+        places = trace(editor.model.on(torch.device("cpu")), crop, edit, score, panel, update)  # the judges are there
     judged = bool(score) and not panel.missing
     save_picture(Photo(curve_sheet(crop, places, edit, judged)), path, Claim())
     return [{"fidelity": one.fidelity, "error": one.error, "effect": one.effect} for one in places]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from faceloom.animation import morph_frames
-from faceloom.cli.options import FILE, model_option, provenance_option
+from faceloom.cli.options import FILE, device_option, model_option, provenance_option
 from faceloom.cli.progress import bar, counted
 from faceloom.cli.subjects import open_subject, recipe_for
 from faceloom.imaging.video import check_video_output
@@ -24,6 +24,7 @@ from faceloom.settings import keep_memory
 @click.option("--seconds", type=click.FloatRange(0.1, 60.0), default=3.0, show_default=True)
 @click.option("--rate", type=click.FloatRange(1.0, 60.0), default=25.0, show_default=True, help="Frames a second.")
 @provenance_option
+@device_option
 @model_option
 def morph(
     first: Path,
@@ -33,12 +34,13 @@ def morph(
     seconds: float,
     rate: float,
     no_provenance: bool,
+    device: str,
     model: str | None,
 ) -> None:
     """Turn one avatar (or photo) into another, as a video of the aligned faces."""
     check_video_output(output)
     keep_memory()
-    ends = [open_subject(path, model).face_alone() for path in (first, second)]
+    ends = [open_subject(path, model, device).face_alone() for path in (first, second)]
     recipe = recipe_for(ends[0], None, edits)
     count = max(2, round(seconds * rate))
     with bar("Drawing frames", count) as update:

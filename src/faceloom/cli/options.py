@@ -28,6 +28,18 @@ def model_option(command: _CommandT) -> _CommandT:
     )(command)
 
 
+def device_option(command: _CommandT) -> _CommandT:
+    """`--device`."""
+    return click.option(
+        "--device",
+        envvar="FACELOOM_DEVICE",
+        default="cpu",
+        show_default=True,
+        show_envvar=True,
+        help="Where to draw and invert: cpu, cuda, cuda:N, mps, or auto for a GPU if there is one.",
+    )(command)
+
+
 def provenance_option(command: _CommandT) -> _CommandT:
     """`--no-provenance`."""
     return click.option(

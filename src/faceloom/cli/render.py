@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from faceloom.cli.options import FILE, model_option, provenance_option
+from faceloom.cli.options import FILE, device_option, model_option, provenance_option
 from faceloom.cli.subjects import open_avatar, recipe_for
 from faceloom.imaging.photos import check_output
 from faceloom.provenance.claims import Claim
@@ -21,6 +21,7 @@ from faceloom.settings import keep_memory
 @click.option("--recipe", "recipe_file", type=FILE, help="Take edits from this JSON file; options are added to it.")
 @click.option("--photo", type=FILE, help="The photo that the avatar was made from, to edit the face in there.")
 @provenance_option
+@device_option
 @model_option
 def render(
     avatar: Path,
@@ -29,6 +30,7 @@ def render(
     recipe_file: Path | None,
     photo: Path | None,
     no_provenance: bool,
+    device: str,
     model: str | None,
 ) -> None:
     """Edit an AVATAR, as `faceloom invert PHOTO -o me.avatar` makes them, without inverting anew.
@@ -37,7 +39,7 @@ def render(
     """
     check_output(output)
     keep_memory()
-    editor = open_avatar(avatar, model, photo)
+    editor = open_avatar(avatar, model, device, photo)
     recipe = recipe_for(editor, recipe_file, edits)
     save_picture(editor.render(recipe).photo, output, None if no_provenance else Claim(recipe))
     click.echo(f"{output}: {avatar.name}, {len(recipe.edits)} edit(s)")

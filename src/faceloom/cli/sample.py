@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import torch
 
-from faceloom.cli.options import FILE, model_option, provenance_option
+from faceloom.cli.options import FILE, device_option, model_option, provenance_option
 from faceloom.editor import draw
 from faceloom.imaging.photos import check_output
 from faceloom.imaging.sheets import grid
@@ -32,6 +32,7 @@ from faceloom.types import Photo
 )
 @click.option("--twin", help="Draw them with this twin: toon, comic, sketch, or one that `faceloom domain` made.")
 @provenance_option
+@device_option
 @model_option
 def sample(
     output: Path,
@@ -41,14 +42,15 @@ def sample(
     truncation: float,
     twin: str | None,
     no_provenance: bool,
+    device: str,
     model: str | None,
 ) -> None:
     """Draw faces of people who do not exist, on one sheet."""
     check_output(output)
-    loaded = load_model(model or DEFAULT)
+    loaded = load_model(model or DEFAULT, device)
     z = torch.randn(count, loaded.generator.z_dim, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        codes = loaded.generator.map(z, truncation=truncation)
+        codes = loaded.generator.map(z.to(loaded.device), truncation=truncation)
         drawer = loaded if twin is None else replace(loaded, generator=loaded.twins[twin].blend(loaded.generator))
         pictures = draw(drawer, codes)
     rows = [pictures[start : start + columns] for start in range(0, count, columns)]

@@ -14,17 +14,17 @@ from faceloom.model import DEFAULT, load_model
 from faceloom.recipe import Recipe
 
 
-def open_avatar(path: Path, model: str | None, photo: Path | None = None) -> Editor:
+def open_avatar(path: Path, model: str | None, device: str, photo: Path | None = None) -> Editor:
     """Open an avatar with the model that it names, or with `model`; in its photo where that is given."""
     avatar = Avatar.load(path)
-    return avatar.open(load_model(model or avatar.model), None if photo is None else open_photo(photo))
+    return avatar.open(load_model(model or avatar.model, device), None if photo is None else open_photo(photo))
 
 
-def open_subject(path: Path, model: str | None) -> Editor:
+def open_subject(path: Path, model: str | None, device: str) -> Editor:
     """Open an avatar by its suffix; anything else is a photo, whose largest face is inverted."""
     if path.suffix.lower() == SUFFIX:
-        return open_avatar(path, model)
-    return open_editor(path, load_model(model or DEFAULT), None, False, None)
+        return open_avatar(path, model, device)
+    return open_editor(path, load_model(model or DEFAULT, device), None, False, None)
 
 
 def recipe_for(editor: Editor, file: Path | None, words: Sequence[str]) -> Recipe:

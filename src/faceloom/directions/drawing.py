@@ -80,7 +80,7 @@ def synthesize_moved(
 
 def synthesize_along(generator: Generator, codes: Tensor, direction: Direction, amount: float) -> Tensor:
     """Draw codes (N, num_ws, w_dim) that a direction has moved, in whichever space it moves; raises DirectionError."""
-    step = direction.step(amount)
+    step = direction.step(amount).to(codes.device)
     return (
         synthesize_moved(generator, codes + step)
         if direction.space == "w+"

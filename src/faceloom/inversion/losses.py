@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Protocol
@@ -91,7 +92,7 @@ def default_loss(perceptual: float = 0.25) -> WeightedSum:
 
 
 class PerceptualDistance(nn.Module):
-    """Distance of images in the feature maps of a frozen network, weighted towards the face.
+    """Distance of images in the feature maps of a frozen network, weighted towards the face, on their device.
 
     Each feature vector is brought to unit length; squared differences are summed over channels and averaged over places
     and stages, as in Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features", equation 1, without learned
@@ -106,15 +107,16 @@ class PerceptualDistance(nn.Module):
         super().__init__()
         self.size = size
         self.features = EfficientNetFeatures(stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._copies: dict[torch.device, nn.Module] = {}
 
     def targets(self, real: Tensor) -> list[Tensor]:
         """Unit features of images (N, 3, S, S), for `distance_to`."""
         with torch.no_grad():
-            return unit_features(self.features(self._resize(real)))
+            return unit_features(self._on(real.device)(self._resize(real)))
 
     def distance_to(self, targets: list[Tensor], fake: Tensor) -> Tensor:
         """Distance of each image to its target, (N,); differentiable with respect to `fake`."""
-        maps = squared_distances(unit_features(self.features(self._resize(fake))), targets)
+        maps = squared_distances(unit_features(self._on(fake.device)(self._resize(fake))), targets)
         weighted = [(one * face_weight(one.shape[-1]).to(fake.device)).mean(dim=(1, 2, 3)) for one in maps]
         return torch.stack(weighted).mean(dim=0)
 
@@ -126,6 +128,15 @@ class PerceptualDistance(nn.Module):
         """See `Loss`."""
         targets = self.targets(real)
         return lambda fake: self.distance_to(targets, fake)
+
+    def _on(self, device: torch.device) -> nn.Module:
+        """The network on this device: where it is not, a copy, kept from then on."""
+        network: nn.Module = self.features
+        if device != next(network.parameters()).device:
+            if device not in self._copies:
+                self._copies[device] = copy.deepcopy(network).to(device)
+            network = self._copies[device]
+        return network
 
     def _resize(self, images: Tensor) -> Tensor:
         return resized(images, min(self.size, 2 * images.shape[-1]))

@@ -101,7 +101,7 @@ class PivotalTuner:
         for name, value in (tuning.tensors if tuning is not None else {}).items():
             if name not in variables or variables[name].shape != value.shape:
                 raise UsageError("this tuning was made by another method or rank; tune from its codes instead")
-            variables[name] = value.float().clone()
+            variables[name] = value.to(variables[name].device, torch.float32, copy=True)
 
         def draw(ws: Tensor) -> Tensor:
             for name, tensor in changed(originals, variables).items():

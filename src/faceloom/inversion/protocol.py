@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -66,6 +66,10 @@ class Inversion:
                 return generator.synthesize(ws)
             drawn = [tuned(generator, one).synthesize(w[None]) for one, w in zip(self.tunings, ws, strict=True)]
             return torch.cat(drawn)
+
+    def on(self, device: torch.device) -> Inversion:
+        """The same with its codes on a device; tunings come from their methods on the CPU, and stay there."""
+        return replace(self, codes=self.codes.to(device))
 
     def face(self, index: int) -> Inversion:
         """The part of one face of the batch."""

@@ -10,7 +10,7 @@ import copy
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import torch
@@ -37,7 +37,7 @@ class Tuning:
             one picture makes a generator stiffer; `stretched` edits make up for it.
     """
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor] = field(repr=False)
     fingerprint: str
     response: float = 1.0
 

@@ -19,7 +19,7 @@ from faceloom.editor import Editor
 from faceloom.errors import CheckpointError, FaceError
 from faceloom.inversion.protocol import Inversion, ProgressReport
 from faceloom.inversion.tuning import Tuning
-from faceloom.model import load_model
+from faceloom.model import Model, load_model
 from faceloom.presets import readings_of
 from faceloom.server.photos import Photos
 from faceloom.server.refusals import Refusal
@@ -64,11 +64,17 @@ class Openings:
     Args:
         folder: has a folder for each project.
         most_bytes: of memory; the project in use stays open even if it alone needs more.
+        device: where models draw and invert.
     """
 
-    def __init__(self, folder: Path, store: Store, photos: Photos, most_bytes: int) -> None:
+    def __init__(self, folder: Path, store: Store, photos: Photos, most_bytes: int, device: str = "cpu") -> None:
         self.folder, self.store, self.photos, self.most_bytes = folder, store, photos, most_bytes
+        self.device = device
         self._open: OrderedDict[str, Opened] = OrderedDict()
+
+    def model(self, name: str) -> Model:
+        """The model of this id or folder, on the studio's device; raises UsageError, CheckpointError."""
+        return load_model(name, self.device)
 
     def get(self, project: str) -> Opened:
         """The open project, opened now if need be.
@@ -93,7 +99,7 @@ class Openings:
             The file of the codes that they replace, which may be removed.
         """
         photo, faces, chosen = self._photo_and_faces(source)
-        model = load_model(source.model)
+        model = self.model(source.model)
         editor = Editor.open(photo, model=model, face=chosen, found=faces, fidelity=source.fidelity, progress=progress)
         name = f"codes-{new_id()}.safetensors"
         home = self.folder / source.id
@@ -112,7 +118,7 @@ class Openings:
         self._open.clear()
 
     def _reopen(self, source: Source) -> Editor:
-        model = load_model(source.model)
+        model = self.model(source.model)
         assert source.codes is not None
         if source.fingerprint != model.generator.fingerprint:
             self.store.drop_codes(source.id, OTHER_MODEL)

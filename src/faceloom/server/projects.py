@@ -11,7 +11,7 @@ from faceloom.errors import FaceError
 from faceloom.imaging.convert import to_pixels
 from faceloom.inversion.dial import default_fidelity
 from faceloom.inversion.protocol import Step
-from faceloom.model import Model, load_model
+from faceloom.model import Model
 from faceloom.server.encoding import shrunk, to_jpeg
 from faceloom.server.engine import Engine, Priority
 from faceloom.server.live import Hub, pack
@@ -57,7 +57,7 @@ class Projects:
 
     def loaded_model(self) -> Model:
         """The model for new projects; may be called from any thread but the engine's."""
-        return self.engine.submit(lambda: load_model(self.model), Priority.PREVIEW).result()
+        return self.engine.submit(lambda: self.openings.model(self.model), Priority.PREVIEW).result()
 
     def invert_again(self, project: str, fidelity: float) -> Project:
         """Invert anew; raises Refusal 404, or 409 if that is being done."""

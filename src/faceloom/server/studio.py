@@ -15,7 +15,7 @@ from faceloom.checkpoints.installed import find
 from faceloom.errors import UsageError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.photos import MAX_PIXELS
-from faceloom.model import DEFAULT, Model, load_model
+from faceloom.model import DEFAULT, Model, forget_models
 from faceloom.provenance.saving import mark_in_use
 from faceloom.server.catalog import describe_directions, list_presets, list_twins
 from faceloom.server.engine import Engine, Priority
@@ -46,6 +46,7 @@ class StudioSettings:
     Attributes:
         data: the folder of its projects.
         model: id or folder of the model; the one that was last used where None.
+        device: where to draw and invert, as `choose_device` takes it.
         upload_bytes: largest file taken.
         pixels: largest photo decoded.
         open_bytes: of memory for open projects.
@@ -54,6 +55,7 @@ class StudioSettings:
 
     data: Path
     model: str | None = None
+    device: str = "cpu"
     upload_bytes: int = UPLOAD_BYTES
     pixels: int = MAX_PIXELS
     open_bytes: int = OPEN_BYTES
@@ -83,7 +85,7 @@ class Studio:
         self.engine = Engine(settings.threads)
         self.uploads = Uploads(folders["incoming"], settings.upload_bytes)
         self.photos = Photos(folders["photos"], self.store, self.engine, self.uploads, self.samples, settings.pixels)
-        self.openings = Openings(folders["projects"], self.store, self.photos, settings.open_bytes)
+        self.openings = Openings(folders["projects"], self.store, self.photos, settings.open_bytes, settings.device)
         self.projects = Projects(
             folders["projects"], self.store, self.engine, self.photos, self.openings, self.hub, self._first_model()
         )
@@ -105,7 +107,7 @@ class Studio:
         self.hub.start(loop)
         self._sweep()
         self.engine.start()
-        self.engine.submit(lambda: load_model(self.projects.model), Priority.PREVIEW)
+        self.engine.submit(lambda: self.openings.model(self.projects.model), Priority.PREVIEW)
 
     def stop(self) -> None:
         """End what is being done; an inversion is said to have been interrupted at the next start."""
@@ -118,7 +120,7 @@ class Studio:
         model = self.model()
         return Status(
             version=faceloom.__version__,
-            device=str(model.generator.w_mean.device),
+            device=str(model.device),
             model=ModelInfo(
                 id=model.id, resolution=model.generator.resolution, fingerprint=model.generator.fingerprint
             ),
@@ -150,7 +152,7 @@ class Studio:
         return chosen
 
     def _switch(self, model: str) -> None:
-        self.engine.submit(lambda: load_model(model), Priority.PREVIEW).result()
+        self.engine.submit(lambda: self.openings.model(model), Priority.PREVIEW).result()
         self.projects.model = model
         self.store.choose("model", model)
 
@@ -158,7 +160,7 @@ class Studio:
         """Read the model anew; every open project has the old one's directions."""
 
         def work() -> None:
-            load_model.cache_clear()
+            forget_models()
             self.openings.close_all()
 
         self.engine.submit(work, Priority.PREVIEW).result()

@@ -265,6 +265,7 @@ def _effect(model: Model, direction: Direction) -> bytes:
     """A face that does not exist, over the range of a direction, in one row."""
     ws = sample_codes(model.generator, 10, seed=1)[:1].unsqueeze(1).expand(-1, model.generator.num_ws, -1)
     cells = []
+    ws = ws.to(model.device)
     for amount in np.linspace(*direction.range, _CELLS):
         picture = to_pixels(synthesize_along(model.generator, ws, direction, float(amount)).detach())[0]
         cells.append(shrunk(Photo(picture), _CELL_SIDE).pixels)
