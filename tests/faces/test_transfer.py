@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from faceloom.errors import UsageError
-from faceloom.faces.transfer import MAX_FLOW, apply_change, measure_change, warp
+from faceloom.faces.transfer import MAX_FLOW, apply_change, calm_darks, measure_change, warp
 from faceloom.types import Crop, Face, Mask, Photo, Pixels
 
 
@@ -57,7 +58,29 @@ def test_pixels_outside_the_mask_are_untouched(corner: tuple[float, float], side
 def test_the_residual_is_exact() -> None:
     before, after = texture(64, 64, 1), texture(64, 64, 2)
     change = measure_change(before, after)
-    assert np.allclose(warp(before.astype(np.float32), change.flow) + change.residual, after, atol=1e-3)
+    assert np.allclose(
+        warp(before.astype(np.float32), change.flow) + change.residual, calm_darks(before, after), atol=1e-3
+    )
+
+
+def test_new_colours_of_darks_are_not_believed() -> None:
+    def saturation(colour: NDArray[np.float32]) -> float:
+        return float(np.ptp(colour) / (colour.mean() + 1.0))
+
+    def calmed(before: tuple[int, int, int], after: tuple[int, int, int]) -> NDArray[np.float32]:
+        pictures = (np.full((8, 8, 3), one, np.uint8) for one in (before, after))
+        return np.asarray(calm_darks(*pictures)[0, 0])
+
+    luma = np.array([0.299, 0.587, 0.114])
+    brown, violet, teal, red = (48, 36, 30), (26, 4, 34), (2, 30, 28), (200, 90, 60)
+    for tint in (violet, teal):
+        found = calmed(brown, tint)
+        assert saturation(found) < 0.6 * saturation(np.array(tint, np.float32))
+        assert found @ luma == pytest.approx(np.array(tint) @ luma, abs=2)  # as dark as it was meant to be
+    np.testing.assert_allclose(calmed(brown, red), red, atol=1e-3)  # hair that is dyed
+    np.testing.assert_allclose(calmed((200, 150, 120), (100, 75, 60)), (100, 75, 60), atol=2)  # in the shade
+    same = texture(32, 32, 5)
+    np.testing.assert_allclose(calm_darks(same, same), same, atol=1e-3)
 
 
 def test_motion_is_found_as_motion() -> None:

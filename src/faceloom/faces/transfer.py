@@ -44,6 +44,8 @@ _WINDOW = 0.03  # wider ones see the jaw move less than it does, and leave a pal
 _STIFFNESS = 3e-3
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _DARK = 24.0  # levels: below, pictures are too dark to be compared
+_COLOURED = 80.0  # levels of luma from which a generator's new colours are believed in full
+_BLACK = 8.0  # levels: the ratio of two darker tones is noise
 _PEOPLE_SIZE, _QUICK_PEOPLE_SIZE = 128, 96  # px at which people are looked for in the generator's soft pictures
 
 
@@ -79,7 +81,7 @@ def measure_change(
         people: look for the person in both; otherwise the change is the whole picture's, and `seen` is None.
 
     Returns:
-        The change; `residual` is exact: moving `before` by `flow` and adding `residual` gives `after`.
+        The change; `residual` is exact: moving `before` by `flow` and adding `residual` gives `calm_darks` of the two.
 
     Raises:
         UsageError: if the pictures differ in size, or are not square.
@@ -87,7 +89,7 @@ def measure_change(
     if before.shape != after.shape or before.ndim != 3 or before.shape[0] != before.shape[1]:
         raise UsageError(f"the pictures before and after must be squares of one size: {before.shape}, {after.shape}")
     size = before.shape[0]
-    first, last = before.astype(np.float32), after.astype(np.float32)
+    first, last = before.astype(np.float32), calm_darks(before, after)
     working = min(size, WORKING_SIZE // 2 if quick else WORKING_SIZE)
     rounds = _ROUNDS // 2 if quick else _ROUNDS
     flow = _dense_flow(_structure(to_side(first, working)), _structure(to_side(last, working)), rounds)
@@ -101,6 +103,21 @@ def measure_change(
     # Many edits start from one picture.
     most = _QUICK_PEOPLE_SIZE if quick else _PEOPLE_SIZE
     return replace(change, seen=Seen(last, person_before(before, most), see_people(after[None], most=most)[0]))
+
+
+def calm_darks(before: Pixels, after: Pixels) -> Float:
+    """The picture after an edit, (S, S, 3) float32 in levels, without the tints that a small generator gives to darks.
+
+    Its dark hair comes out teal here and violet there; in a photo, both stand out. A surface that only gets darker or
+    lighter keeps the ratios of its colours, so that much is taken over from the picture before, and of what else the
+    edit does to a colour, a share that falls to nothing towards black. From `_COLOURED` on, all stays as it is.
+    """
+    first, last = before.astype(np.float32), after.astype(np.float32)
+    light, new_light = ((one @ _LUMA)[..., None] for one in (first, last))
+    expected = (first - light) * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.5)
+    believed = np.clip(new_light / _COLOURED, 0.0, 1.0)
+    calmed: Float = new_light + expected + believed * (last - new_light - expected)
+    return np.clip(calmed, 0.0, 255.0)
 
 
 def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick: bool = False) -> tuple[Photo, Mask]:
