@@ -9,27 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from click import Command
 from click.testing import CliRunner
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from faceloom.avatar import Avatar
+from faceloom.cli.animate import animate
 from faceloom.cli.edit import edit
+from faceloom.cli.invert import invert
+from faceloom.cli.render import render
 from faceloom.cli.sample import sample
 from faceloom.directions.components import sample_codes
 from faceloom.directions.drawing import synthesize_along
 from faceloom.editor import Editor, make_inverter
 from faceloom.errors import UsageError
 from faceloom.generators.backends import use_backend
+from faceloom.imaging.convert import resized
 from faceloom.inversion.dial import inverter_at
+from faceloom.inversion.methods import METHODS, MethodName
+from faceloom.inversion.pivotal import PivotalTuner
 from faceloom.model import Model, load_model
 from faceloom.recipe import Recipe
+from faceloom.server.studio import Studio, StudioSettings
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "portrait.jpg"
 EDITED = Recipe().with_edit("age", 1.5).with_edit("smile", 1.0)
@@ -38,6 +46,9 @@ DEVICE = torch.device("lazy")
 """Its name: one that every build of PyTorch knows, and that computes nothing by itself."""
 _CROSSING = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
 _INDEXING = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default}
+"""What is there may be indexed by what is not, and only that."""
+_MISSING = {torch.ops.aten._upsample_bilinear2d_aa.default, torch.ops.aten._upsample_bilinear2d_aa_backward.default}
+"""What MPS cannot do, at least not with gradients."""
 
 
 class ElsewhereTensor(torch.Tensor):
@@ -88,7 +99,11 @@ def _computed(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[Any,
     tensors = [one for one in tree_flatten((args, kwargs))[0] if isinstance(one, Tensor)]
     there = [one for one in tensors if isinstance(one, ElsewhereTensor)]
     wanted = kwargs.get("device")
-    if there and func not in _CROSSING | _INDEXING:
+    if there and func in _MISSING:
+        raise NotImplementedError(f"{func} on {DEVICE}")
+    if func in _INDEXING:
+        tensors = [one for position, one in enumerate(args) if isinstance(one, Tensor) and position != 1]
+    if there and func not in _CROSSING:
         strangers = [one for one in tensors if one.dim() and not isinstance(one, ElsewhereTensor)]
         if strangers:
             shape = tuple(strangers[0].shape)
@@ -136,6 +151,15 @@ def test_the_stand_in_for_a_gpu_is_strict() -> None:
             one.numpy()
 
 
+def test_pictures_are_resized_there_as_here() -> None:
+    pictures = torch.randn(2, 3, 40, 56)
+    with Elsewhere():
+        for side in (17, 32, 90):
+            found = resized(pictures.to(DEVICE), side)
+            assert found.device == DEVICE
+            assert torch.allclose(found.cpu(), resized(pictures, side), atol=1e-5)
+
+
 def test_a_model_moves_as_a_whole(there: Model) -> None:
     assert there.device == DEVICE
     assert there.spread.device == DEVICE
@@ -147,18 +171,22 @@ def test_a_model_moves_as_a_whole(there: Model) -> None:
     assert again.device.type == "cpu"
 
 
-@pytest.mark.parametrize("inverter", [None, "encoder", "hybrid", "w+", "refined"])
+@pytest.mark.parametrize("inverter", [None, *METHODS])
 def test_a_photo_is_opened_and_edited_there(there: Model, inverter: str | None) -> None:
     method: object = inverter
     if inverter is None:  # the dial, shortened
         model = there
         method = inverter_at(0.1, model.generator, model.encoder, model.spread, moves=model.directions.moves())
+    elif inverter == "pivotal":  # its codes take hundreds of steps
+        method = PivotalTuner(there.generator, make_inverter("w", there, steps=2), steps=2)
     elif inverter != "encoder":
-        method = make_inverter(inverter, there, steps=2)  # type: ignore[arg-type]
+        method = make_inverter(cast(MethodName, inverter), there, steps=2)
     editor = Editor.open(EXAMPLE, model=there, inverter=method)  # type: ignore[arg-type]
     assert editor.faces[0].latent.codes.device.type == "cpu"
     assert type(editor.faces[0].latent.codes) is torch.Tensor
     edited = editor.render(EDITED).photo.pixels
+    again = editor.inversion.render(there.generator)
+    assert again.device == DEVICE
     # The same codes, drawn at home.
     plain = Editor(editor.photo, editor.faces, load_model())
     assert np.abs(edited.astype(int) - plain.render(EDITED).photo.pixels).max() <= 1
@@ -198,3 +226,21 @@ def test_a_verb_takes_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UsageError, match="no device 'nonsense'"):
         CliRunner().invoke(sample, ["-o", str(tmp_path / "b.png")], catch_exceptions=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("verb", "output"), [(invert, "x.avatar"), (render, "x.png"), (animate, "x.webp")])
+def test_other_verbs_take_one_too(verb: Command, output: str, tmp_path: Path) -> None:
+    inputs = tmp_path / "me.avatar" if verb is render else EXAMPLE
+    if verb is render:
+        editor = Editor.open(EXAMPLE, inverter="encoder")
+        Avatar.of(editor).save(inputs)
+    more = ["--edit", "smile"] if verb is animate else []
+    result = CliRunner().invoke(verb, [str(inputs), "-o", str(tmp_path / output), "--device", "cuda:99", *more])
+    assert isinstance(result.exception, UsageError)
+    assert "no device" in str(result.exception)
+
+
+def test_a_studio_names_a_wrong_device_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no device 'cuda:99'"):
+        Studio(StudioSettings(tmp_path / "data", device="cuda:99"))
+    assert not (tmp_path / "data").exists()

@@ -38,7 +38,7 @@ def test_device_is_the_best_present(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert settings.choose_device() == torch.device("mps")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert settings.choose_device() == torch.device("cuda")
+    assert settings.choose_device() == torch.device("cuda", 0)  # as tensors name it
     assert settings.choose_device("cuda:1") == torch.device("cuda", 1)
     assert settings.choose_device("cpu") == torch.device("cpu")
 

@@ -19,12 +19,13 @@ from faceloom.checkpoints.loading import with_generator
 from faceloom.directions.direction import DirectionSet
 from faceloom.directions.packs import with_own
 from faceloom.directions.pairing import paired_directions
-from faceloom.domains.twin import TwinShelf
+from faceloom.domains.twin import TwinShelf, blended
 from faceloom.encoders.protocol import Encoder
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.generators.protocol import Generator
 from faceloom.inversion.dial import inverter_at
 from faceloom.inversion.protocol import Inverter
+from faceloom.inversion.tuning import recalled
 from faceloom.settings import choose_device, data_folder
 
 DEFAULT = "default"
@@ -136,8 +137,9 @@ def load_model(name: str = DEFAULT, device: str = "cpu") -> Model:
 
 
 def forget_models() -> None:
-    """Read models anew when they are next asked for: a file of theirs has changed."""
-    _loaded.cache_clear()
+    """Read models anew when they are next asked for: a file of theirs has changed. What was made of them goes, too."""
+    for kept in (_loaded, recalled, blended):
+        kept.cache_clear()
 
 
 @lru_cache(maxsize=2)

@@ -58,7 +58,7 @@ def choose_device(name: str = "auto") -> torch.device:
         kind = next(candidate for candidate in ("cuda", "mps", "cpu") if present[candidate])
     if present[kind] <= int(index or 0):
         raise UsageError(f"this machine has no device {name!r} that PyTorch can use; choose 'auto' or 'cpu'")
-    return torch.device(kind, int(index)) if index else torch.device(kind)
+    return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)  # as tensors name it
 
 
 def backend_name() -> BackendName:

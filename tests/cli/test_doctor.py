@@ -25,16 +25,16 @@ def test_json_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["threads"] >= 1
     assert found["packages"]["torch"] != "missing"
     assert found["device"] == "cpu"
-    assert found["best_device"] in ("cpu", "mps", "cuda")
+    assert found["best_device"] in ("cpu", "mps", "cuda:0")
 
 
-@pytest.mark.parametrize(("best", "said"), [("cuda", "--device cuda would"), ("cpu", "processor")])
+@pytest.mark.parametrize(("best", "said"), [("cuda:0", "--device cuda:0 of"), ("cpu", "processor")])
 def test_a_gpu_that_is_not_used_is_named(monkeypatch: pytest.MonkeyPatch, best: str, said: str) -> None:
     known = module.examine()
     monkeypatch.setattr(module, "examine", lambda: {**known, "best_device": best})
     (line,) = [one for one in CliRunner().invoke(doctor).output.splitlines() if one.startswith("draws on")]
     assert said in line
-    assert ("--device" in line) == (best == "cuda")
+    assert ("--device" in line) == (best == "cuda:0")
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

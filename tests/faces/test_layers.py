@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from faceloom.faces.align import align
 from faceloom.faces.detect import detect
@@ -144,6 +145,23 @@ def test_a_jaw_that_grows_is_moved_and_not_painted(opened: tuple[Photo, Crop]) -
     unmoved = painted(np.zeros((side, side), np.float32))
     assert painted(face_mask(crop, "outline")) < 0.6 * unmoved
     assert painted(face_mask(crop, "outline")) < 0.9 * painted(face_mask(crop, "face"))
+
+
+def test_a_background_beside_a_jaw_that_grows_stays(opened: tuple[Photo, Crop]) -> None:
+    _, crop = opened
+    side = 128
+    before = to_side(crop.pixels.astype(np.float32), side)
+    x = np.mgrid[:side, :side][1].astype(np.float32) - side / 2
+    bump = np.exp(-((np.abs(x) - 30) ** 2) / (2 * 12.0**2))
+    after = warp(before, np.stack([-2.0 * np.sign(x) * bump, np.zeros_like(x)], axis=2).astype(np.float32))
+    pictures = [np.rint(one).clip(0, 255).astype(np.uint8) for one in (before, after)]
+    change = measure_change(pictures[0], pictures[1], face_mask(crop, "outline"))
+    assert change.seen is not None
+    length = np.linalg.norm(change.flow, axis=2)
+    away = ndimage.maximum_filter(np.maximum(change.seen.before, change.seen.after), 13) < 0.05
+    assert away.mean() > 0.1
+    assert length.max() > 1.0
+    assert length[away].max() < 0.1
 
 
 def test_no_change_is_no_change(opened: tuple[Photo, Crop]) -> None:

@@ -127,7 +127,7 @@ def test_a_run_stops_in_time_and_goes_on(small: TrainingConfig, squares: FaceSet
 def test_a_run_of_so_many_images_is_the_same_run_however_slow(
     small: TrainingConfig, squares: FaceSet, tmp_path: Path
 ) -> None:
-    counted = replace(small, images=40, minutes=1e-6)  # the time would be up at once
+    counted = replace(small, adversarial=0.0, images=40, minutes=1e-6)  # the time would be up at once
     whole, torn = Trainer(counted, squares, tmp_path / "a"), Trainer(counted, squares, tmp_path / "b")
     whole.run(lambda values: None)
     torn.run(lambda values: None, until=0.0)
@@ -138,8 +138,13 @@ def test_a_run_of_so_many_images_is_the_same_run_however_slow(
     for trainer in (whole, again):
         assert trainer.progress.images == 40
         assert trainer.share == 1.0
+    pairs = zip(whole.generator.parameters(), again.generator.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
     longer = Trainer(replace(counted, images=80), squares, tmp_path / "b")
     assert longer.share == 0.5
+    kept = Trainer(replace(counted, images=0, minutes=1.0), squares, tmp_path / "b", keep_budget=True)
+    assert kept.stand == "40 of 40 images"
+    assert kept.share == 1.0
 
 
 def test_a_run_that_went_wrong_is_not_saved(small: TrainingConfig, squares: FaceSet, tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ def doctor(as_json: bool) -> None:
 def _drawing(found: dict[str, Any]) -> str:
     cores, device, best = f"{found['threads']} of {found['cores']} cores", found["device"], found["best_device"]
     chosen = f"the processor, {cores}" if device == "cpu" else device
-    return chosen if best == device else f"{chosen} (--device {best} would draw and train there)"
+    if best.partition(":")[0] == device.partition(":")[0]:
+        return chosen
+    return f"{chosen} (--device {best} of edit, studio, train and others takes the GPU)"
 
 
 def examine() -> dict[str, Any]:

@@ -73,12 +73,12 @@ class _Wishes:
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    help="Time budget, over all resumptions.  [default: 110, or the recipe's]",
+    help="Time budget, over all resumptions.  [default: that of the run in --out, else 110, or the recipe's]",
 )
 @click.option(
     "--images",
     type=click.IntRange(min=1),
-    help="End after so many images instead, over all resumptions: for runs to be compared with one another.",
+    help="End after so many images instead, over all resumptions, whole batches: for runs to be compared.",
 )
 @click.option(
     "--call-minutes",
@@ -164,6 +164,7 @@ def _train(wishes: _Wishes, out: Path, team: processes.Processes, device: torch.
         portable=wishes.portable,
         arithmetic=Arithmetic(wishes.precision == "bf16", "inductor" if wishes.compiled else None),
         processes=team,
+        keep_budget=wishes.minutes is None and wishes.images is None,
     )
     if not len(shown):
         shown = faces

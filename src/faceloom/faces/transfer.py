@@ -7,9 +7,9 @@ does not explain (a colour residual), and both are applied to the photo's own pi
     edited(p) = photo(p + m(p) flow(p)) + m(p) g(p) residual(p)
 
 with a soft mask m that keeps the photo bit-identical where it is 0. If the generator's picture before were the photo
-itself, the edited photo would be its picture after. g is at most 1: where the photo is darker than the generator's
-picture before, the residual shrinks in proportion, as light does in the shade between two strands of hair, or on the
-frame of glasses that were not drawn.
+itself, the edited photo would be its picture after, but for colours of darks (see `calm_darks`). g is at most 1: where
+the photo is darker than the generator's picture before, the residual shrinks in proportion, as light does in the shade
+between two strands of hair, or on the frame of glasses that were not drawn.
 
 Where a person can be seen in photo and pictures, the residual is sorted into what is the person's and what is not, and
 the background keeps its colours: see `faceloom.faces.layers`.
@@ -17,7 +17,7 @@ the background keeps its colours: see `faceloom.faces.layers`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -44,8 +44,10 @@ _WINDOW = 0.03  # wider ones see the jaw move less than it does, and leave a pal
 _STIFFNESS = 3e-3
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _DARK = 24.0  # levels: below, pictures are too dark to be compared
-_COLOURED = 80.0  # levels of luma from which a generator's new colours are believed in full
+_COLOURED = 60.0  # levels of luma from which a generator's new colours are believed in full
 _BLACK = 8.0  # levels: the ratio of two darker tones is noise
+_BESIDE = 0.02  # sides of the crop around a person that move along with them
+_INSIDE = 0.06  # sides of the crop inside the border of what may move, where it is the face whatever else is seen
 _PEOPLE_SIZE, _QUICK_PEOPLE_SIZE = 128, 96  # px at which people are looked for in the generator's soft pictures
 
 
@@ -75,13 +77,14 @@ def measure_change(
     Args:
         before: (S, S, 3) uint8 RGB, the generator's picture of the face as it is.
         after: (S, S, 3) uint8 RGB, the same face edited.
-        motion: (M, M) in [0, 1]: where things can move; everywhere if None. Features of a face move. Hair that grows
-            or goes does not come from elsewhere: outside the face, a flow would only smear the background.
+        motion: (M, M) in [0, 1]: where things can move; everywhere if None. Features of a face move, and its outline.
+            Hair that grows or goes does not come from elsewhere: there, a flow would only smear.
         quick: estimate the motion at half the size with half the rounds, for previews: about a sixth of the time.
-        people: look for the person in both; otherwise the change is the whole picture's, and `seen` is None.
+        people: look for the person in both: beside a face, nothing moves where there is nobody. Otherwise the change
+            is the whole picture's, and `seen` is None.
 
     Returns:
-        The change; `residual` is exact: moving `before` by `flow` and adding `residual` gives `calm_darks` of the two.
+        The change; `residual` is exact: adding it to `before`, moved by `flow`, gives `calm_darks` of that and `after`.
 
     Raises:
         UsageError: if the pictures differ in size, or are not square.
@@ -89,35 +92,59 @@ def measure_change(
     if before.shape != after.shape or before.ndim != 3 or before.shape[0] != before.shape[1]:
         raise UsageError(f"the pictures before and after must be squares of one size: {before.shape}, {after.shape}")
     size = before.shape[0]
-    first, last = before.astype(np.float32), calm_darks(before, after)
+    first, last = before.astype(np.float32), after.astype(np.float32)
     working = min(size, WORKING_SIZE // 2 if quick else WORKING_SIZE)
     rounds = _ROUNDS // 2 if quick else _ROUNDS
     flow = _dense_flow(_structure(to_side(first, working)), _structure(to_side(last, working)), rounds)
     flow = to_side(flow, size) * (size / working)
-    if motion is not None:
-        flow = flow * to_side(motion[..., None], size)
+    movable = np.ones((size, size), np.float32) if motion is None else to_side(motion[..., None], size)[..., 0]
+    persons: tuple[Mask, Mask] | None = None
+    if people:
+        # Many edits start from one picture.
+        most = _QUICK_PEOPLE_SIZE if quick else _PEOPLE_SIZE
+        persons = person_before(before, most), see_people(after[None], most=most)[0]
+        movable = movable * _around(np.maximum(*persons), movable)
+    flow = flow * movable[..., None]
     moved = warp(first, flow)
-    change = Change(flow, last - moved, moved @ _LUMA)
-    if not people:
-        return change
-    # Many edits start from one picture.
-    most = _QUICK_PEOPLE_SIZE if quick else _PEOPLE_SIZE
-    return replace(change, seen=Seen(last, person_before(before, most), see_people(after[None], most=most)[0]))
+    last = calm_darks(moved, last)
+    seen = None if persons is None else Seen(last, *persons)
+    return Change(flow, last - moved, moved @ _LUMA, seen)
 
 
-def calm_darks(before: Pixels, after: Pixels) -> Float:
-    """The picture after an edit, (S, S, 3) float32 in levels, without the tints that a small generator gives to darks.
+def calm_darks(before: Float, after: Float) -> Float:
+    """An edited picture without the tints that a small generator gives to darks.
 
-    Its dark hair comes out teal here and violet there; in a photo, both stand out. A surface that only gets darker or
-    lighter keeps the ratios of its colours, so that much is taken over from the picture before, and of what else the
-    edit does to a colour, a share that falls to nothing towards black. From `_COLOURED` on, all stays as it is.
+    Its dark hair comes out teal here and violet there; in a photo, both stand out. What only gets darker keeps the
+    ratios of its colours, so that much is taken over from the picture before. Of what else the edit does to a colour, a
+    share is left that falls from all, where luma is 60 or more, to nothing in black. No colour gets stronger than the
+    edit had it.
+
+    Args:
+        before: (S, S, 3) float32, levels of 0 to 255; moved to where things are in the picture after.
+        after: the same, edited.
+
+    Returns:
+        The picture after, (S, S, 3) float32, of the same luma.
     """
-    first, last = before.astype(np.float32), after.astype(np.float32)
-    light, new_light = ((one @ _LUMA)[..., None] for one in (first, last))
-    expected = (first - light) * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.5)
+    light, new_light = ((one @ _LUMA)[..., None] for one in (before, after))
+    expected = (before - light) * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.0)
     believed = np.clip(new_light / _COLOURED, 0.0, 1.0)
-    calmed: Float = new_light + expected + believed * (last - new_light - expected)
-    return np.clip(calmed, 0.0, 255.0)
+    wanted = after - new_light
+    colour = expected + believed * (wanted - expected)
+    most, found = (np.linalg.norm(one, axis=2, keepdims=True) for one in (wanted, colour))
+    bound = np.where(believed < 1.0, np.minimum(1.0, most / np.maximum(found, 1e-6)), 1.0)
+    calmed: Float = (new_light + bound * colour).astype(np.float32)
+    return calmed
+
+
+def _around(person: Mask, movable: Mask) -> Mask:
+    """Where a person is, (S, S), with what is next to their outline, softly; and the middle of what may move."""
+    reach, inside = (2 * round(one * len(person)) + 1 for one in (_BESIDE, _INSIDE))
+    grown = ndimage.maximum_filter(person, reach)
+    # A drawing or a statue need not be seen as a person.
+    face = ndimage.minimum_filter((movable > 0.5).astype(np.float32), inside)
+    around: Float = ndimage.gaussian_filter(np.maximum(grown, face), reach / 4, mode="nearest")
+    return around
 
 
 def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick: bool = False) -> tuple[Photo, Mask]:

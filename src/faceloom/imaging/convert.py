@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -61,4 +63,15 @@ def resized(images: Tensor, side: int) -> Tensor:
     """
     if tuple(images.shape[2:]) == (side, side):
         return images
-    return functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    if images.device.type in ("cpu", "cuda"):
+        return functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    # MPS has no gradient of that, so the same sums as products.
+    rows, columns = (_sums(size, side).to(images) for size in images.shape[2:])
+    return rows @ images @ columns.T
+
+
+@cache
+def _sums(size: int, side: int) -> Tensor:
+    """How `resized` sums a line of `size` pixels to `side`: (side, size)."""
+    lines = torch.eye(size).reshape(1, size, size, 1).repeat(1, 1, 1, 2)  # a single column is not summed rightly
+    return functional.interpolate(lines, (side, 2), mode="bilinear", antialias=True, align_corners=False)[0, :, :, 0].T

@@ -42,9 +42,15 @@ def face_weight(size: int, background: float = 0.3) -> Tensor:
     return (weight / weight.mean()).reshape(1, 1, size, size)
 
 
+@cache
+def _weight_on(size: int, device: torch.device) -> Tensor:
+    """`face_weight`, kept on a device: a copy in every step would make the host wait for it."""
+    return face_weight(size).to(device)
+
+
 def pixel_distance(fake: Tensor, real: Tensor) -> Tensor:
     """Face-weighted mean absolute difference of images (N, 3, S, S), for each image: (N,)."""
-    return ((fake - real).abs() * face_weight(real.shape[-1]).to(real.device)).mean(dim=(1, 2, 3))
+    return ((fake - real).abs() * _weight_on(real.shape[-1], real.device)).mean(dim=(1, 2, 3))
 
 
 class PixelLoss:
@@ -117,7 +123,7 @@ class PerceptualDistance(nn.Module):
     def distance_to(self, targets: list[Tensor], fake: Tensor) -> Tensor:
         """Distance of each image to its target, (N,); differentiable with respect to `fake`."""
         maps = squared_distances(unit_features(self._on(fake.device)(self._resize(fake))), targets)
-        weighted = [(one * face_weight(one.shape[-1]).to(fake.device)).mean(dim=(1, 2, 3)) for one in maps]
+        weighted = [(one * _weight_on(one.shape[-1], fake.device)).mean(dim=(1, 2, 3)) for one in maps]
         return torch.stack(weighted).mean(dim=0)
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:

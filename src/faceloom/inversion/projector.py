@@ -82,7 +82,7 @@ class Projector:
             for noise in noises:
                 noise.data.copy_(_normalised(noise.data))
             distance = compare(draw(codes + shake))
-            return distance + self.noise_weight * regularity(noises, count), distance
+            return distance + self.noise_weight * regularity(noises, count).to(distance.device), distance
 
         def picture() -> Tensor:
             with torch.no_grad():

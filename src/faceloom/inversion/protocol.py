@@ -60,7 +60,7 @@ class Inversion:
         Returns:
             images (N, 3, R, R) in about [-1, 1], without gradients.
         """
-        ws = self.codes if codes is None else codes
+        ws = (self.codes if codes is None else codes).to(generator.w_mean.device)
         with torch.no_grad():
             if not self.tunings:
                 return generator.synthesize(ws)
@@ -68,7 +68,10 @@ class Inversion:
             return torch.cat(drawn)
 
     def on(self, device: torch.device) -> Inversion:
-        """The same with its codes on a device; tunings come from their methods on the CPU, and stay there."""
+        """The same with its codes on a device; tunings come from their methods on the CPU, and stay there.
+
+        An editor's are on the CPU: as the `start` of another inversion they are wanted where its images are.
+        """
         return replace(self, codes=self.codes.to(device))
 
     def face(self, index: int) -> Inversion:

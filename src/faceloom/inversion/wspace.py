@@ -42,10 +42,11 @@ class Gaussian:
     def fit(cls, points: Tensor) -> Gaussian:
         """From points (N, D), N at least 2."""
         mean = points.mean(dim=0)
-        values, axes = torch.linalg.eigh(torch.cov(points.double().t()))
-        scales = values.clamp_min(0.0).sqrt().float()
+        # On the CPU: not every device has numbers of 64 bits.
+        values, axes = (part.to(mean) for part in torch.linalg.eigh(torch.cov(points.cpu().double().t())))
+        scales = values.clamp_min(0.0).sqrt()
         floor = _FLOOR * scales.square().mean().sqrt() + 1e-8
-        return cls(mean, axes.float(), scales.clamp_min(float(floor)))
+        return cls(mean, axes, scales.clamp_min(float(floor)))
 
     def whiten(self, points: Tensor) -> Tensor:
         """Points (..., D) to coordinates (..., D) in which the distribution is standard normal."""

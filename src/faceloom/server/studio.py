@@ -30,6 +30,7 @@ from faceloom.server.schemas import Features, Formats, Limits, ModelInfo, Status
 from faceloom.server.store import Store
 from faceloom.server.uploads import Uploads
 from faceloom.server.workshop import Workshop
+from faceloom.settings import choose_device
 
 logger = logging.getLogger("faceloom.server")
 
@@ -66,11 +67,12 @@ class Studio:
     """One person's studio.
 
     Raises:
-        UsageError: the data folder cannot be used, or another studio uses it.
+        UsageError: the data folder cannot be used, or another studio uses it, or there is no such device.
     """
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
+        choose_device(settings.device)
         folders = {name: settings.data / name for name in ("photos", "projects", "incoming", "outgoing")}
         try:
             settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people edit is theirs alone

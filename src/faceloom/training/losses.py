@@ -1,20 +1,12 @@
-"""The losses that training minimises.
-
-Reconstructions are judged by the distances of `faceloom.inversion.losses`; here their constants stay on the device, as
-a copy in every step would make the host wait for it.
-"""
+"""The losses that training minimises beside the distances of `faceloom.inversion.losses`."""
 
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from faceloom.encoders.features import squared_distances, unit_features
-from faceloom.inversion.losses import PerceptualDistance, face_weight
 
 
 def generator_adversarial(fake_scores: Tensor) -> Tensor:
@@ -56,23 +48,3 @@ class PathLength(nn.Module):
         with torch.no_grad():
             self.mean.lerp_(lengths.mean(), 0.01)
         return (lengths - self.mean).square().mean()
-
-
-@cache
-def _weight(size: int, device: torch.device) -> Tensor:
-    return face_weight(size).to(device)
-
-
-def pixel_distance(fake: Tensor, real: Tensor) -> Tensor:
-    """Face-weighted mean absolute difference of images (N, 3, S, S), for each image: (N,)."""
-    return ((fake - real).abs() * _weight(real.shape[-1], real.device)).mean(dim=(1, 2, 3))
-
-
-class DevicePerceptualDistance(PerceptualDistance):
-    """`PerceptualDistance` whose weights stay on the device."""
-
-    def distance_to(self, targets: list[Tensor], fake: Tensor) -> Tensor:
-        """Distance of each image to its target, (N,); differentiable with respect to `fake`."""
-        maps = squared_distances(unit_features(self.features(self._resize(fake))), targets)
-        weighted = [(one * _weight(one.shape[-1], fake.device)).mean(dim=(1, 2, 3)) for one in maps]
-        return torch.stack(weighted).mean(dim=0)

@@ -32,13 +32,14 @@ from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError
 from faceloom.files import replacing
 from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.inversion.losses import PerceptualDistance, pixel_distance
 from faceloom.training.adversary import PATH_INTERVAL, Adversary, Averages, PatchCritic, mixed_codes
 from faceloom.training.arithmetic import Arithmetic, adam, prefer_speed
 from faceloom.training.config import TrainingConfig
 from faceloom.training.discriminator import Discriminator, PatchDiscriminator
 from faceloom.training.growth import grow
 from faceloom.training.images import Batches, FaceSet
-from faceloom.training.losses import DevicePerceptualDistance, PathLength, pixel_distance
+from faceloom.training.losses import PathLength
 from faceloom.training.portable import PortableRun, carried, plan, read_portable, write_portable
 from faceloom.training.principal import PrincipalCodes
 from faceloom.training.processes import Processes
@@ -76,6 +77,7 @@ class Trainer:
             than the state in `out` is resumed instead.
         arithmetic: number format and compilation.
         processes: that train together.
+        keep_budget: a run that is resumed goes on with the budget that it has, of minutes or images.
 
     Raises:
         TrainingError: if the folder holds a run of another configuration, or the faces have another size, or the
@@ -93,6 +95,7 @@ class Trainer:
         portable: Path | None = None,
         arithmetic: Arithmetic | None = None,
         processes: Processes | None = None,
+        keep_budget: bool = False,
     ) -> None:
         if start is not None:
             config = replace(config, warm=0.0, half=0.0)
@@ -100,7 +103,7 @@ class Trainer:
             raise TrainingError(f"the faces are {faces.pixels.shape[1]} px, the model {config.resolution} px")
         torch.manual_seed(config.seed)
         self.config, self.out, self.device = config, out, torch.device(device)
-        self.portable, self.arithmetic = portable, arithmetic or Arithmetic()
+        self.portable, self.arithmetic, self.keep_budget = portable, arithmetic or Arithmetic(), keep_budget
         self.processes = processes or Processes()
         prefer_speed(self.device)
         self.batches = Batches(
@@ -125,7 +128,7 @@ class Trainer:
         self.discriminator = self._place(Discriminator(config.channels)) if config.adversarial else None
         self.patches = self._place(PatchDiscriminator()) if config.patches else None
         self.principal = self._place(PrincipalCodes(config.w_dim))
-        self.perceptual = self._place(DevicePerceptualDistance(config.perceptual_size)) if config.perceptual else None
+        self.perceptual = self._place(PerceptualDistance(config.perceptual_size)) if config.perceptual else None
         self.path = self._place(PathLength()) if config.adversarial and config.path_length else None
         if start is not None:
             grow(start[0], self.generator)
@@ -212,6 +215,8 @@ class Trainer:
                 if due and not late:
                     self._keep(values, saved)
                     last = time.monotonic()
+        # Between reports only the first process looks at its clock.
+        self.progress.seconds = self.processes.of_first([before + time.monotonic() - started], self.device)[0]
         self._keep(values, saved)
 
     def step(self) -> dict[str, Tensor]:
@@ -354,6 +359,9 @@ class Trainer:
     def _check_settings(self, kept: str, place: Path) -> None:
         if not self.config.agrees_with(kept):
             raise TrainingError(f"{place} is a run with other settings; choose another --out, or the same settings")
+        if self.keep_budget:
+            before = TrainingConfig.from_json(kept)
+            self.config = replace(self.config, minutes=before.minutes, images=before.images)
 
     def _carried(self) -> dict[str, Tensor]:
         return carried(self._networks().state_dict(), principal=self.share < self.config.warm)
