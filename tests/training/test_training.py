@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError
 from faceloom.generators.mapping import Mapping, MappingConfig
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.model import load_model
+from faceloom.training.adversary import FeatureCritic, turned_codes
 from faceloom.training.attributes import (
     MEASURES,
     Attribute,
@@ -19,12 +21,13 @@ from faceloom.training.attributes import (
     collection_indicators,
     read_attributes,
 )
-from faceloom.training.discriminator import Discriminator, PatchDiscriminator
+from faceloom.training.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
 from faceloom.training.export import export_model
 from faceloom.training.growth import grow
 from faceloom.training.images import Batches, FaceSet, load_faces, pictures
 from faceloom.training.losses import discriminator_adversarial, generator_adversarial, r1_penalty
 from faceloom.training.mapping import fit_mapping
+from faceloom.training.processes import Processes
 from faceloom.training.trainer import PrincipalCodes, Trainer, TrainingConfig
 
 TINY = TrainingConfig(
@@ -122,6 +125,48 @@ def test_the_patch_discriminator_pulls_on_fine_detail_only(tmp_path: Path) -> No
     assert again.patches is not None
     for kept, now in zip(trainer._networks().parameters(), again._networks().parameters(), strict=True):
         assert torch.equal(kept, now)
+
+
+def test_a_critic_of_features_learns_and_is_resumed(tmp_path: Path) -> None:
+    config = replace(TINY, critic=0.3, perceptual=0.25, adversarial_from=0.0, half=0.1, warm=0.05)
+    trainer = run(config, tmp_path / "run", 60)
+    values = trainer.step()
+    assert {"features", "discriminator", "perceptual", "pixel"} <= set(values)
+    assert float(values["discriminator"]) < 1.9  # 2 is knowing nothing
+    assert error(trainer, blobs()) < 0.8 * error(Trainer(TINY, blobs(), tmp_path / "fresh"), blobs())
+    trainer.save()
+    again = Trainer(config, blobs(), tmp_path / "run")
+    assert again.features is not None
+    assert float(again.features.weight) > 0.0
+    for kept, now in zip(trainer._networks().parameters(), again._networks().parameters(), strict=True):
+        assert torch.equal(kept, now)
+    alone = (replace(config, patches=0.2), replace(config, adversarial=1.0), replace(config, perceptual=0.0))
+    for other in alone:
+        with pytest.raises(TrainingError, match="the critic needs"):
+            Trainer(other, blobs(), tmp_path / "other")
+
+
+def test_a_critic_pulls_as_hard_as_it_is_told() -> None:
+    torch.manual_seed(0)
+    critic = FeatureCritic(0.3, FeatureDiscriminator([3, 3]), 1e-3, Processes())
+    images = torch.rand(6, 3, 32, 32, requires_grad=True)
+    maps = [images, functional.avg_pool2d(images, 2)]
+    critic.learn([one.detach() + 0.5 for one in maps], maps)
+    others = images[:4].square().mean()
+    loss = critic.fooled(images, maps, others, 0)
+    pulls = [torch.autograd.grad(one, images, retain_graph=True)[0].flatten(1).norm(dim=1) for one in (others, loss)]
+    assert float(pulls[1][:4].mean() / pulls[0][:4].mean()) == pytest.approx(0.3, rel=0.02)
+    assert float(pulls[1][4:].min()) > 0.0
+
+
+def test_turned_codes_are_spread_as_the_codes_are() -> None:
+    random = torch.Generator().manual_seed(0)
+    mixing = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.5, 0.2], [0.0, 0.0, 1.0]])
+    codes = torch.randn(4000, 3, generator=random) @ mixing + 3.0
+    turned = turned_codes(codes)
+    assert torch.allclose(turned.mean(dim=0), codes.mean(dim=0), atol=0.1)
+    assert torch.allclose(torch.cov(turned.T), torch.cov(codes.T), atol=0.3)
+    assert float((turned - codes).norm(dim=1).median()) > 0.5
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:

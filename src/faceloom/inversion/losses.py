@@ -29,6 +29,10 @@ class Loss(Protocol):
         ...
 
 
+PERCEPTUAL_STAGES = (1, 2, 3, 4)
+"""Of EfficientNet-Lite0, that pictures are compared in."""
+
+
 @cache
 def face_weight(size: int, background: float = 0.3) -> Tensor:
     """(1, 1, size, size) weights of the pixels of an FFHQ-aligned face, of mean 1.
@@ -109,21 +113,30 @@ class PerceptualDistance(nn.Module):
         stages: which stages of EfficientNet-Lite0 to compare.
     """
 
-    def __init__(self, size: int = 96, stages: Sequence[int] = (1, 2, 3, 4)) -> None:
+    def __init__(self, size: int = 96, stages: Sequence[int] = PERCEPTUAL_STAGES) -> None:
         super().__init__()
         self.size = size
         self.features = EfficientNetFeatures(stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._copies: dict[torch.device, nn.Module] = {}
 
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The feature maps (N, C, H, W) of images (N, 3, S, S), fine to coarse; differentiable."""
+        maps: list[Tensor] = self._on(images.device)(self._resize(images))
+        return maps
+
     def targets(self, real: Tensor) -> list[Tensor]:
         """Unit features of images (N, 3, S, S), for `distance_to`."""
         with torch.no_grad():
-            return unit_features(self._on(real.device)(self._resize(real)))
+            return unit_features(self.maps(real))
 
     def distance_to(self, targets: list[Tensor], fake: Tensor) -> Tensor:
         """Distance of each image to its target, (N,); differentiable with respect to `fake`."""
-        maps = squared_distances(unit_features(self._on(fake.device)(self._resize(fake))), targets)
-        weighted = [(one * _weight_on(one.shape[-1], fake.device)).mean(dim=(1, 2, 3)) for one in maps]
+        return self.between(self.maps(fake), targets)
+
+    def between(self, maps: list[Tensor], targets: list[Tensor]) -> Tensor:
+        """The same for the images' `maps`."""
+        distances = squared_distances(unit_features(maps), targets)
+        weighted = [(one * _weight_on(one.shape[-1], one.device)).mean(dim=(1, 2, 3)) for one in distances]
         return torch.stack(weighted).mean(dim=0)
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:

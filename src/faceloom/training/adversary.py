@@ -1,9 +1,11 @@
-"""What judges drawn images while it learns: a discriminator of whole images, and one of patches.
+"""What judges drawn images while it learns: a discriminator of whole images, one of patches, one of features.
 
 Sources: Goodfellow et al. 2014 (the game); Karras et al. 2020 (lazy R1, style mixing, path length).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +15,12 @@ from faceloom.training import losses
 from faceloom.training.arithmetic import Arithmetic, adam
 from faceloom.training.augmentation import ADAPT_EVERY, Augmentation
 from faceloom.training.config import TrainingConfig
-from faceloom.training.discriminator import Discriminator, PatchDiscriminator
+from faceloom.training.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
 from faceloom.training.processes import Processes
 
 R1_INTERVAL = 16
 PATH_INTERVAL = 8
+WEIGH_INTERVAL = 100
 
 
 class Adversary:
@@ -118,6 +121,77 @@ class PatchCritic:
 
         fake.register_hook(joined)  # type: ignore[no-untyped-call]
         return {"patches": fooled.detach(), "discriminator": loss.detach()}
+
+
+class FeatureCritic:
+    """A discriminator that looks through frozen features, with its optimizer.
+
+    Its pull on a picture is kept at a share of that of the other losses, measured now and then (as Esser et al. 2021,
+    equation 7, do), so that no weight has to be found.
+
+    Args:
+        pull: how hard it pulls on reconstructions, as a share of the pull of the other losses.
+        discriminator: on its device.
+        rate: the generator's learning rate.
+        processes: that train together.
+    """
+
+    def __init__(self, pull: float, discriminator: FeatureDiscriminator, rate: float, processes: Processes) -> None:
+        self.pull, self.discriminator, self.processes = pull, discriminator, processes
+        parameters = list(discriminator.parameters())
+        self.optimizer = adam(parameters, 2.0 * rate, (0.0, 0.99), parameters[0].device)
+        self._scaled = self._weighed = False  # asked once, as the host waits for the answer
+
+    def learn(self, real: list[Tensor], drawn: list[Tensor]) -> Tensor:
+        """Train it on maps of real and of drawn images; returns its loss (the hinge of Lim and Ye 2017)."""
+        if not self._scaled and not bool(self.discriminator.scales.any()):
+            self.discriminator.see(real)
+        self._scaled = True
+        self.discriminator.requires_grad_(True)
+        pairs = zip(self.discriminator(real), self.discriminator([one.detach() for one in drawn]), strict=True)
+        parts = [(1.0 - one).relu().mean() + (1.0 + other).relu().mean() for one, other in pairs]
+        loss = torch.stack(parts).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(self.discriminator.parameters())
+        self.optimizer.step()
+        self.discriminator.requires_grad_(False)
+        return loss.detach()
+
+    def fooled(self, images: Tensor, maps: list[Tensor], others: Tensor, step: int) -> Tensor:
+        """The generator's loss.
+
+        Args:
+            images: (N, 3, S, S), reconstructions first, then pictures of nobody.
+            maps: of the images.
+            others: () the other losses, which reconstructions alone have.
+            step: of the run.
+        """
+        means = torch.stack([-one.mean(dim=(1, 2, 3)) for one in self.discriminator(maps)]).mean(dim=0)
+        if step % WEIGH_INTERVAL == 0 or not self._weighed:
+            self._weigh(images, means, others)
+            self._weighed = True
+        return means.mean() * self.discriminator.weight
+
+    def _weigh(self, images: Tensor, means: Tensor, others: Tensor) -> None:
+        norms = []
+        for loss in (others, means.mean()):
+            (gradient,) = torch.autograd.grad(loss, images, retain_graph=True)
+            norms.append(gradient.flatten(1).norm(dim=1))
+        touched = norms[0] > 0.0
+        weight = self.pull * norms[0][touched].mean() / norms[1][touched].mean().clamp_min(1e-12)
+        self.processes.average(weight)
+        self.discriminator.weight.copy_(weight)
+
+
+def turned_codes(codes: Tensor) -> Tensor:
+    """Codes of people who do not exist: codes (N, D), each turned by some angle towards another one around their mean.
+
+    Of the same mean and covariance as the codes, whatever these are.
+    """
+    mean, others = codes.mean(dim=0), codes.roll(1, dims=0)
+    angle = torch.rand(len(codes), 1, device=codes.device) * (math.pi / 2)
+    return mean + (codes - mean) * angle.cos() + (others - mean) * angle.sin()
 
 
 def mixed_codes(generator: StyleGAN2, z: Tensor) -> Tensor:

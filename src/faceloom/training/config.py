@@ -39,6 +39,8 @@ class TrainingConfig:
             augmentation grows stronger: 0.6 in the paper, 0 for no augmentation; see `faceloom.training.augmentation`.
         patches: how hard a patch discriminator pulls on reconstructions, as a share of the pull of the other losses on
             the picture; 0 for none. For a CPU; `adversarial` is for a GPU.
+        critic: how hard a discriminator that looks through the perceptual loss's features pulls on reconstructions, as
+            a share of the other losses, and as hard on pictures of nobody; 0 for none. For a CPU, instead of patches.
         adversarial_from: share of the budget from which the adversarial losses act.
         perceptual_size: side to which images are brought for the perceptual loss, in pixels.
         ema_steps: half-life of the averaged weights in steps.
@@ -64,6 +66,7 @@ class TrainingConfig:
     offsets: float = 0.003
     adversarial: float = 0.0
     patches: float = 0.0
+    critic: float = 0.0
     adversarial_from: float = 0.5
     r1: float = 1.0
     path_length: float = 0.0

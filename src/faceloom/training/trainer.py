@@ -28,15 +28,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faceloom.encoders.features import STAGE_CHANNELS, unit_features
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError
 from faceloom.files import replacing
 from faceloom.generators.stylegan2 import StyleGAN2
-from faceloom.inversion.losses import PerceptualDistance, pixel_distance
-from faceloom.training.adversary import PATH_INTERVAL, Adversary, Averages, PatchCritic, mixed_codes
+from faceloom.inversion.losses import PERCEPTUAL_STAGES, PerceptualDistance, pixel_distance
+from faceloom.training.adversary import (
+    PATH_INTERVAL,
+    Adversary,
+    Averages,
+    FeatureCritic,
+    PatchCritic,
+    mixed_codes,
+    turned_codes,
+)
 from faceloom.training.arithmetic import Arithmetic, adam, prefer_speed
 from faceloom.training.config import TrainingConfig
-from faceloom.training.discriminator import Discriminator, PatchDiscriminator
+from faceloom.training.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
 from faceloom.training.growth import grow
 from faceloom.training.images import Batches, FaceSet
 from faceloom.training.losses import PathLength
@@ -127,6 +136,7 @@ class Trainer:
         self.encoder = self._place(ResidualEncoder(config.encoder()))
         self.discriminator = self._place(Discriminator(config.channels)) if config.adversarial else None
         self.patches = self._place(PatchDiscriminator()) if config.patches else None
+        self.features = self._place(self._feature_discriminator()) if config.critic else None
         self.principal = self._place(PrincipalCodes(config.w_dim))
         self.perceptual = self._place(PerceptualDistance(config.perceptual_size)) if config.perceptual else None
         self.path = self._place(PathLength()) if config.adversarial and config.path_length else None
@@ -140,6 +150,11 @@ class Trainer:
         ).requires_grad_(False)
         self.averaged.eval()
 
+    def _feature_discriminator(self) -> FeatureDiscriminator:
+        if not self.config.perceptual or self.config.patches or self.config.adversarial:
+            raise TrainingError("the critic needs the perceptual loss, and no other discriminator beside it")
+        return FeatureDiscriminator([STAGE_CHANNELS[stage] for stage in PERCEPTUAL_STAGES])
+
     def _make_optimizers(self) -> None:
         config = self.config
         self._parameters = [*self.generator.parameters(), *self.encoder.parameters()]
@@ -149,6 +164,10 @@ class Trainer:
         )
         self.critic = (
             PatchCritic(config.patches, self.patches, config.learning_rate, self.processes) if self.patches else None
+        )
+
+        self.feature_critic = (
+            FeatureCritic(config.critic, self.features, config.learning_rate, self.processes) if self.features else None
         )
 
     def _ready(self) -> None:
@@ -228,17 +247,22 @@ class Trainer:
         resolution = config.resolution // 2 if share < config.half else config.resolution
         values, ws = self._codes(real[: max(1, round(len(real) * config.reconstructed))])
         grainy = self.critic is not None and share >= config.adversarial_from
+        criticised = self.feature_critic is not None and share >= max(config.adversarial_from, config.half)
         if judging:
             # Reconstructions and samples are drawn at once: half as many kernels to start, and one program to compile.
             z = torch.randn(len(real), self.generator.z_dim, device=self.device)
             images = self._draw(torch.cat([ws, mixed_codes(self.generator, z)]), resolution, grainy=grainy)
             fake, drawn = images[: len(ws)], images[len(ws) :]
+        elif criticised:
+            nobody = turned_codes(ws[::2, 0]).unsqueeze(1).expand(-1, self.generator.num_ws, -1)
+            drawn = self._draw(torch.cat([ws, nobody]), resolution, grainy=True)
+            fake = drawn[: len(ws)]
         else:
             fake = drawn = self._draw(ws, resolution, grainy=grainy)
         target = real[: len(ws)]
         if resolution < config.resolution:
             target = functional.avg_pool2d(target, 2)
-        values.update(self._distances(fake, target))
+        values.update(self._criticised(drawn, target) if criticised else self._distances(fake, target))
         if judging:
             values.update(self._adversarial(fake, drawn, real))
         self.optimizer.zero_grad(set_to_none=True)
@@ -262,6 +286,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "judge_optimizer": self.adversary.optimizer.state_dict() if self.adversary else None,
             "patch_optimizer": self.critic.optimizer.state_dict() if self.critic else None,
+            "feature_optimizer": self.feature_critic.optimizer.state_dict() if self.feature_critic else None,
             "random": self.batches.random.get_state(),
         }
         self.out.mkdir(parents=True, exist_ok=True)
@@ -295,6 +320,24 @@ class Trainer:
             with self.arithmetic.casting(self.device):
                 distances = self.perceptual(fake, target)
             values["perceptual"] = distances.float().mean() * self.config.perceptual
+        return values
+
+    def _criticised(self, drawn: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """`_distances` of the first pictures drawn, and what the critic of features says of all; one look at each."""
+        assert self.perceptual is not None
+        assert self.feature_critic is not None
+        count, config = len(target), self.config
+        with self.arithmetic.casting(self.device):
+            maps, wanted = [one.float() for one in self.perceptual.maps(drawn)], self.perceptual.maps(target)
+        real = [one.detach().float() for one in wanted]
+        distances = self.perceptual.between([one[:count] for one in maps], unit_features(real))
+        values = {
+            "pixel": pixel_distance(drawn[:count], target).mean() * config.pixel,
+            "perceptual": distances.mean() * config.perceptual,
+            "discriminator": self.feature_critic.learn(real, maps),
+        }
+        others = values["pixel"] + values["perceptual"]
+        values["features"] = self.feature_critic.fooled(drawn, maps, others, self.progress.steps)
         return values
 
     def _adversarial(self, fake: Tensor, drawn: Tensor, real: Tensor) -> dict[str, Tensor]:
@@ -332,6 +375,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.critic is not None:
             self.critic.optimizer.load_state_dict(state["patch_optimizer"])
+        if self.feature_critic is not None:
+            self.feature_critic.optimizer.load_state_dict(state["feature_optimizer"])
         if self.adversary is not None:
             self.adversary.optimizer.load_state_dict(state["judge_optimizer"])
         self.progress = Progress(**state["progress"])
@@ -374,6 +419,7 @@ class Trainer:
             "principal": self.principal,
             "discriminator": self.discriminator,
             "patches": self.patches,
+            "features": self.features,
             "augmentation": self.adversary.augmentation if self.adversary else None,
             "path": self.path,
         }
