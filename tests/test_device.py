@@ -158,6 +158,12 @@ def test_pictures_are_resized_there_as_here() -> None:
             found = resized(pictures.to(DEVICE), side)
             assert found.device == DEVICE
             assert torch.allclose(found.cpu(), resized(pictures, side), atol=1e-5)
+            gradients = []
+            for device in (DEVICE, torch.device("cpu")):
+                leaf = pictures.to(device).requires_grad_()
+                (gradient,) = torch.autograd.grad(resized(leaf, side).square().sum(), leaf)
+                gradients.append(gradient.cpu())
+            assert torch.allclose(gradients[0], gradients[1], atol=1e-4)
 
 
 def test_a_model_moves_as_a_whole(there: Model) -> None:

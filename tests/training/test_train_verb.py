@@ -40,6 +40,13 @@ def test_a_run_ends_after_so_many_images(packed: Path, tmp_path: Path) -> None:
         call(*words, "--minutes", 1)
 
 
+@pytest.mark.parametrize("other", [("--sharpen", 0.2), ("--adversarial", 1), ("--recipe", "gan128")])
+def test_a_critic_stands_alone(packed: Path, tmp_path: Path, other: tuple[str, object]) -> None:
+    with pytest.raises(FaceloomError, match="stands alone"):
+        call("--data", packed, "-o", tmp_path / "out", "--critic", 0.3, *other)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_is_carried_from_call_to_call_and_grows(packed: Path, tmp_path: Path) -> None:
     words = ("--data", packed, "--recipe", "gan128", "--no-export", "--precision", "bf16")
     home, calls = tmp_path / "home", 0

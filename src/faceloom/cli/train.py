@@ -144,6 +144,8 @@ def train(**options: Any) -> None:
     keep_memory()
     if wishes.pack is not None:
         _pack(wishes, wishes.pack)
+    elif wishes.critic and (wishes.sharpen or wishes.adversarial or wishes.recipe):
+        raise UsageError("--critic stands alone; leave --sharpen, --adversarial and --recipe out")
     elif wishes.minutes is not None and wishes.images is not None:
         raise UsageError("a run ends after --minutes or after --images; give one of them")
     elif wishes.out is None:

@@ -45,6 +45,7 @@ _STIFFNESS = 3e-3
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _DARK = 24.0  # levels: below, pictures are too dark to be compared
 _COLOURED = 60.0  # levels of luma from which a generator's new colours are believed in full
+_OTHER = 90.0  # levels of luma from which what was there before is another thing than the dark that is there now
 _BLACK = 8.0  # levels: the ratio of two darker tones is noise
 _BESIDE = 0.02  # sides of the crop around a person that move along with them
 _INSIDE = 0.06  # sides of the crop inside the border of what may move, where it is the face whatever else is seen
@@ -80,7 +81,7 @@ def measure_change(
         motion: (M, M) in [0, 1]: where things can move; everywhere if None. Features of a face move, and its outline.
             Hair that grows or goes does not come from elsewhere: there, a flow would only smear.
         quick: estimate the motion at half the size with half the rounds, for previews: about a sixth of the time.
-        people: look for the person in both: beside a face, nothing moves where there is nobody. Otherwise the change
+        people: look for the person in both: around `motion`, nothing moves where there is nobody. Otherwise the change
             is the whole picture's, and `seen` is None.
 
     Returns:
@@ -115,9 +116,9 @@ def calm_darks(before: Float, after: Float) -> Float:
     """An edited picture without the tints that a small generator gives to darks.
 
     Its dark hair comes out teal here and violet there; in a photo, both stand out. What only gets darker keeps the
-    ratios of its colours, so that much is taken over from the picture before. Of what else the edit does to a colour, a
-    share is left that falls from all, where luma is 60 or more, to nothing in black. No colour gets stronger than the
-    edit had it.
+    ratios of its colours, so that much is taken over from the picture before, where that was dark, too. Of what else
+    the edit does to a colour, a share is left that falls from all, where luma is 60 or more, to nothing in black. No
+    colour gets stronger than the edit had it.
 
     Args:
         before: (S, S, 3) float32, levels of 0 to 255; moved to where things are in the picture after.
@@ -127,7 +128,9 @@ def calm_darks(before: Float, after: Float) -> Float:
         The picture after, (S, S, 3) float32, of the same luma.
     """
     light, new_light = ((one @ _LUMA)[..., None] for one in (before, after))
-    expected = (before - light) * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.0)
+    # What was bright before is no hair that got darker, but what the hair covers.
+    same = np.clip((_OTHER - light) / (_OTHER - _COLOURED), 0.0, 1.0)
+    expected = same * (before - light) * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.0)
     believed = np.clip(new_light / _COLOURED, 0.0, 1.0)
     wanted = after - new_light
     colour = expected + believed * (wanted - expected)

@@ -21,6 +21,8 @@ from faceloom.training.processes import Processes
 R1_INTERVAL = 16
 PATH_INTERVAL = 8
 WEIGH_INTERVAL = 100
+JUDGES_RATE = 2.0
+"""Learning rate of the discriminator of features, in the generator's."""
 
 
 class Adversary:
@@ -139,13 +141,15 @@ class FeatureCritic:
     def __init__(self, pull: float, discriminator: FeatureDiscriminator, rate: float, processes: Processes) -> None:
         self.pull, self.discriminator, self.processes = pull, discriminator, processes
         parameters = list(discriminator.parameters())
-        self.optimizer = adam(parameters, 2.0 * rate, (0.0, 0.99), parameters[0].device)
-        self._scaled = self._weighed = False  # asked once, as the host waits for the answer
+        self.optimizer = adam(parameters, JUDGES_RATE * rate, (0.0, 0.99), parameters[0].device)
+        self._scaled = False  # asked once, as the host waits for the answer
+        self._calls = 0
 
     def learn(self, real: list[Tensor], drawn: list[Tensor]) -> Tensor:
         """Train it on maps of real and of drawn images; returns its loss (the hinge of Lim and Ye 2017)."""
         if not self._scaled and not bool(self.discriminator.scales.any()):
             self.discriminator.see(real)
+            self.processes.average(self.discriminator.scales)
         self._scaled = True
         self.discriminator.requires_grad_(True)
         pairs = zip(self.discriminator(real), self.discriminator([one.detach() for one in drawn]), strict=True)
@@ -158,19 +162,19 @@ class FeatureCritic:
         self.discriminator.requires_grad_(False)
         return loss.detach()
 
-    def fooled(self, images: Tensor, maps: list[Tensor], others: Tensor, step: int) -> Tensor:
+    def fooled(self, images: Tensor, maps: list[Tensor], others: Tensor) -> Tensor:
         """The generator's loss.
 
         Args:
             images: (N, 3, S, S), reconstructions first, then pictures of nobody.
             maps: of the images.
             others: () the other losses, which reconstructions alone have.
-            step: of the run.
         """
         means = torch.stack([-one.mean(dim=(1, 2, 3)) for one in self.discriminator(maps)]).mean(dim=0)
-        if step % WEIGH_INTERVAL == 0 or not self._weighed:
+        # A judge that has just begun to learn pulls harder every few steps.
+        if self._calls % (WEIGH_INTERVAL // 10 if self._calls < WEIGH_INTERVAL else WEIGH_INTERVAL) == 0:
             self._weigh(images, means, others)
-            self._weighed = True
+        self._calls += 1
         return means.mean() * self.discriminator.weight
 
     def _weigh(self, images: Tensor, means: Tensor, others: Tensor) -> None:
@@ -184,14 +188,19 @@ class FeatureCritic:
         self.discriminator.weight.copy_(weight)
 
 
-def turned_codes(codes: Tensor) -> Tensor:
+def turned_codes(discriminator: FeatureDiscriminator, codes: Tensor) -> Tensor:
     """Codes of people who do not exist: codes (N, D), each turned by some angle towards another one around their mean.
 
-    Of the same mean and covariance as the codes, whatever these are.
+    Of the same mean and covariance as the codes, whatever these are. The mean is kept by the discriminator, over many
+    batches: turned around the mean of a small batch, codes would come too near to it.
     """
-    mean, others = codes.mean(dim=0), codes.roll(1, dims=0)
+    with torch.no_grad():
+        mean = codes.mean(dim=0)
+        centre = discriminator.centre
+        centre.copy_(torch.where(centre.any(), centre.lerp(mean, 0.02), mean))
+    others = codes.roll(1, dims=0)
     angle = torch.rand(len(codes), 1, device=codes.device) * (math.pi / 2)
-    return mean + (codes - mean) * angle.cos() + (others - mean) * angle.sin()
+    return centre + (codes - centre) * angle.cos() + (others - centre) * angle.sin()
 
 
 def mixed_codes(generator: StyleGAN2, z: Tensor) -> Tensor:

@@ -110,16 +110,20 @@ class FeatureDiscriminator(nn.Module):
 
     Args:
         channels: of the maps, fine to coarse.
+        w_dim: of the codes.
+        width: of its own maps.
 
     Attributes:
+        centre: (w_dim,) running mean of codes, see `faceloom.training.adversary.turned_codes`; 0 before there were any.
         scales: by what maps are divided; 0 until they have been seen.
         weight: what the generator's loss is multiplied with, see `faceloom.training.adversary.FeatureCritic`.
     """
 
+    centre: Tensor
     scales: Tensor
     weight: Tensor
 
-    def __init__(self, channels: Sequence[int], width: int = 64) -> None:
+    def __init__(self, channels: Sequence[int], w_dim: int, width: int = 64) -> None:
         super().__init__()
         self.judges = nn.ModuleList()
         for place, inputs in enumerate(channels):
@@ -129,6 +133,7 @@ class FeatureDiscriminator(nn.Module):
                 layers += [spectral_norm(nn.Conv2d(inputs, width, 3, stride, padding=1)), nn.LeakyReLU(0.2)]
                 inputs = width
             self.judges.append(nn.Sequential(*layers, spectral_norm(nn.Conv2d(width, 1, 1))))
+        self.register_buffer("centre", torch.zeros(w_dim))
         self.register_buffer("scales", torch.zeros(len(self.judges)))
         self.register_buffer("weight", torch.zeros(()))
 

@@ -35,6 +35,7 @@ from faceloom.files import replacing
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.inversion.losses import PERCEPTUAL_STAGES, PerceptualDistance, pixel_distance
 from faceloom.training.adversary import (
+    JUDGES_RATE,
     PATH_INTERVAL,
     Adversary,
     Averages,
@@ -153,7 +154,7 @@ class Trainer:
     def _feature_discriminator(self) -> FeatureDiscriminator:
         if not self.config.perceptual or self.config.patches or self.config.adversarial:
             raise TrainingError("the critic needs the perceptual loss, and no other discriminator beside it")
-        return FeatureDiscriminator([STAGE_CHANNELS[stage] for stage in PERCEPTUAL_STAGES])
+        return FeatureDiscriminator([STAGE_CHANNELS[stage] for stage in PERCEPTUAL_STAGES], self.config.w_dim)
 
     def _make_optimizers(self) -> None:
         config = self.config
@@ -175,7 +176,8 @@ class Trainer:
         live = nn.ModuleDict({"generator": self.generator, "encoder": self.encoder})
         self._averages = Averages(self.averaged, live)
         self._synthesize = self.arithmetic.ready(self.generator.synthesize_styles)
-        if self.processes.count > 1 or (self.adversary is not None and self.progress.images):
+        judged = any(one is not None for one in (self.adversary, self.critic, self.feature_critic))
+        if self.processes.count > 1 or (judged and self.progress.images):
             torch.manual_seed(hash((self.config.seed, self.processes.rank, self.progress.images)))
 
     @property
@@ -253,8 +255,8 @@ class Trainer:
             z = torch.randn(len(real), self.generator.z_dim, device=self.device)
             images = self._draw(torch.cat([ws, mixed_codes(self.generator, z)]), resolution, grainy=grainy)
             fake, drawn = images[: len(ws)], images[len(ws) :]
-        elif criticised:
-            nobody = turned_codes(ws[::2, 0]).unsqueeze(1).expand(-1, self.generator.num_ws, -1)
+        elif self.features is not None and criticised:
+            nobody = turned_codes(self.features, ws[::2, 0].detach()).unsqueeze(1).expand(-1, self.generator.num_ws, -1)
             drawn = self._draw(torch.cat([ws, nobody]), resolution, grainy=True)
             fake = drawn[: len(ws)]
         else:
@@ -337,7 +339,7 @@ class Trainer:
             "discriminator": self.feature_critic.learn(real, maps),
         }
         others = values["pixel"] + values["perceptual"]
-        values["features"] = self.feature_critic.fooled(drawn, maps, others, self.progress.steps)
+        values["features"] = self.feature_critic.fooled(drawn, maps, others)
         return values
 
     def _adversarial(self, fake: Tensor, drawn: Tensor, real: Tensor) -> dict[str, Tensor]:
@@ -433,9 +435,13 @@ class Trainer:
         over = 0.0 if config.anneal >= 1.0 else max(0.0, self.share - config.anneal) / (1.0 - config.anneal)
         fall = 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, over)))
         rise = min(1.0, (self.progress.steps - self._risen_from + 1) / RISE_STEPS)
-        for optimizer in (self.optimizer, self.adversary.optimizer if self.adversary else None):
-            for group in optimizer.param_groups if optimizer else ():
-                group["lr"] = config.learning_rate * fall * rise
+        judges = [one.optimizer for one in (self.adversary, self.critic) if one is not None]
+        rates = [(optimizer, config.learning_rate) for optimizer in (self.optimizer, *judges)]
+        if self.feature_critic is not None:
+            rates.append((self.feature_critic.optimizer, JUDGES_RATE * config.learning_rate))
+        for optimizer, rate in rates:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * fall * rise
 
     def _numbers(self, values: dict[str, Tensor]) -> dict[str, float]:
         """The losses as numbers: the host waits for the device here."""
