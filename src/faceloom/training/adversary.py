@@ -55,11 +55,7 @@ class Adversary:
         total = loss
         if lazy:
             total = loss + losses.r1_penalty(real_scores, wanted) * (self.config.r1 * 0.5 * R1_INTERVAL)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        self.processes.average_gradients(self.discriminator.parameters())
-        self.optimizer.step()
-        self.discriminator.requires_grad_(False)
+        _improve(self.discriminator, self.optimizer, total, self.processes)
         self._strengthen(real_scores, step)
         return loss
 
@@ -107,11 +103,7 @@ class PatchCritic:
         """
         self.discriminator.requires_grad_(True)
         loss = losses.discriminator_adversarial(self.discriminator(real), self.discriminator(fake.detach()))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.processes.average_gradients(self.discriminator.parameters())
-        self.optimizer.step()
-        self.discriminator.requires_grad_(False)
+        _improve(self.discriminator, self.optimizer, loss, self.processes)
         seen = fake.detach().requires_grad_()
         fooled = losses.generator_adversarial(self.discriminator(seen))
         (gradient,) = torch.autograd.grad(fooled, seen)
@@ -155,11 +147,7 @@ class FeatureCritic:
         pairs = zip(self.discriminator(real), self.discriminator([one.detach() for one in drawn]), strict=True)
         parts = [(1.0 - one).relu().mean() + (1.0 + other).relu().mean() for one, other in pairs]
         loss = torch.stack(parts).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.processes.average_gradients(self.discriminator.parameters())
-        self.optimizer.step()
-        self.discriminator.requires_grad_(False)
+        _improve(self.discriminator, self.optimizer, loss, self.processes)
         return loss.detach()
 
     def fooled(self, images: Tensor, maps: list[Tensor], others: Tensor) -> Tensor:
@@ -186,6 +174,15 @@ class FeatureCritic:
         weight = self.pull * norms[0][touched].mean() / norms[1][touched].mean().clamp_min(1e-12)
         self.processes.average(weight)
         self.discriminator.weight.copy_(weight)
+
+
+def _improve(discriminator: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, processes: Processes) -> None:
+    """One step of a discriminator, which then asks for no gradients until its next one."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    processes.average_gradients(discriminator.parameters())
+    optimizer.step()
+    discriminator.requires_grad_(False)
 
 
 def turned_codes(discriminator: FeatureDiscriminator, codes: Tensor) -> Tensor:
