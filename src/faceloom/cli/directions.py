@@ -30,6 +30,7 @@ from faceloom.imaging.photos import check_output, save_photo
 from faceloom.model import DEFAULT, GENERATOR_FILE, Model, forget_models, load_model
 from faceloom.settings import cache_folder
 from faceloom.training.attributes import Attribute, attribute_table, read_attributes
+from faceloom.training.carrying import carry_directions
 from faceloom.training.export import Values, refit_directions
 from faceloom.training.images import FaceSet
 from faceloom.training.refining import correct_direction, refine_directions
@@ -264,6 +265,23 @@ def correct(name: str, shares: tuple[str, ...], folder: Path, faces: Path, attri
             raise UsageError(f"{part!r} is too much; shares are from -{_LARGEST_SHARE:g} to {_LARGEST_SHARE:g}")
     correct_direction(folder, FaceSet.load(faces), read_attributes(attributes), name, added, say=click.echo)
     forget_models()
+
+
+@directions.command("carry")
+@click.option("--from", "source", metavar="MODEL", required=True, help="The model that training started from.")
+@click.option("--model", "folder", type=FILE, required=True, help="Folder of the model that was trained on from it.")
+@click.option("--faces", type=FILE, required=True, help="faces.npz of the run.")
+@click.option("--attributes", type=FILE, help="TOML file of the directions; the default model's where left out.")
+def carry(source: str, folder: Path, faces: Path, attributes: Path | None) -> None:
+    """Give a model that `faceloom train --start` made the directions of the one it started from.
+
+    They replace those that it has. No labels are needed.
+    """
+    _check_run(folder, faces)
+    known, wanted = FaceSet.load(faces), read_attributes(attributes)
+    found = carry_directions(load_model(source), folder, known, wanted, say=click.echo)
+    forget_models()
+    click.echo(f"{folder}: {len(found)} direction(s) from {source}")
 
 
 def _check_run(folder: Path, faces: Path) -> None:
