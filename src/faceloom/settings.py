@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 APP_NAME = "faceloom"
 DEVICES = ("auto", "cpu", "cuda", "mps")
-BackendName = Literal["auto", "plain", "fused"]
+BackendName = Literal["auto", "plain", "fused", "half"]
 
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 """How long threads wait awake: turns of a loop in GNU's OpenMP, milliseconds in LLVM's and Intel's (200 if unsaid)."""
@@ -62,14 +62,14 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def backend_name() -> BackendName:
-    """The arithmetic that draws on a CPU: $FACELOOM_BACKEND, "auto" (the fastest there is), "plain" or "fused".
+    """The arithmetic that draws: $FACELOOM_BACKEND, "auto" (the fastest exact one), "plain", "fused" or "half".
 
     Raises:
         UsageError: there is no such back end.
     """
     name = os.environ.get("FACELOOM_BACKEND") or "auto"
     if name not in get_args(BackendName):
-        raise UsageError(f"there is no back end {name!r} (FACELOOM_BACKEND); choose auto, plain or fused")
+        raise UsageError(f"there is no back end {name!r} (FACELOOM_BACKEND); choose auto, plain, fused or half")
     return cast(BackendName, name)
 
 

@@ -1,8 +1,9 @@
-"""Which arithmetic draws: plain PyTorch, or the fused convolutions for CPUs.
+"""Which arithmetic draws: plain PyTorch, the fused convolutions for CPUs, or 16 bits for GPUs.
 
 "auto" takes the fused ones where they are installed (the extra `faceloom[fast]`) and can do what is asked: float32 on a
 CPU, four filter taps, and no gradients for filters, since they have none. Everything else is plain PyTorch. Both draw
-the same picture, to 1e-4.
+the same picture, to 1e-4. "half" is never taken unasked: it draws on any device, in float16 from 32 px on, the same
+picture but for steps that are finer than those of an 8-bit one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from faceloom.errors import UsageError
-from faceloom.generators import ops
+from faceloom.generators import half, ops
 from faceloom.generators.derived import wants_gradients
 from faceloom.settings import BackendName, backend_name
 
@@ -69,7 +70,7 @@ class Backend(NamedTuple):
     """The back end in use.
 
     Attributes:
-        name: "plain" or "fused".
+        name: "plain", "fused" or "half".
         reason: why, in a few words.
     """
 
@@ -89,15 +90,19 @@ def _missing() -> str | None:
     return None
 
 
+def _name() -> BackendName:
+    return _chosen.get() or backend_name()
+
+
 def backend() -> Backend:
-    """The back end in use for float32 on a CPU, and why.
+    """The back end in use on a CPU, and why. On other devices it is "plain" unless "half" is asked for.
 
     Raises:
         UsageError: "fused" was asked for and cannot be had, or there is no back end of the name asked for.
     """
-    name = _chosen.get() or backend_name()
-    if name == "plain":
-        return Backend("plain", "asked for")
+    name = _name()
+    if name in ("plain", "half"):
+        return Backend(name, "asked for")
     missing = _missing()
     if missing is None:
         return Backend("fused", "asked for" if name == "fused" else "numba is installed")
@@ -118,6 +123,8 @@ def use_backend(name: BackendName) -> Iterator[None]:
 
 def styled_convolution(x: Tensor, weight: Tensor, taps: int) -> StyledConvolution:
     """What draws a layer of these feature maps (N, C, H, W), filters (O, C, 3, 3) and low-pass taps."""
+    if _name() == "half":
+        return half.styled_convolution
     if not _fuses(x, weight, taps):
         return ops.styled_convolution
     from faceloom.generators.fused import layer
@@ -127,6 +134,8 @@ def styled_convolution(x: Tensor, weight: Tensor, taps: int) -> StyledConvolutio
 
 def to_rgb(x: Tensor, weight: Tensor, taps: int) -> ToRGB:
     """What turns these feature maps (N, C, H, W) into red, green and blue."""
+    if _name() == "half":
+        return half.to_rgb
     if not _fuses(x, weight, taps):
         return ops.to_rgb
     from faceloom.generators.fused import image
