@@ -145,6 +145,11 @@ class Editor:
         tunings = tuple(face.tuning for face in self.faces if face.tuning is not None)
         return Inversion(torch.stack([face.latent.codes for face in self.faces]), tunings)
 
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of feature maps kept for the next picture, on the model's device; `scaled` copies share them."""
+        return self._caches.nbytes
+
     def scaled(self, side: int) -> Editor:
         """The same open faces in a copy of the photo whose longer side is at most `side` pixels: for quick previews.
 

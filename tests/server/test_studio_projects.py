@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from faceloom.checkpoints import native
+from faceloom.recipe import Recipe
 
 if TYPE_CHECKING:
     from tests.server.conftest import Running
@@ -224,3 +225,13 @@ def test_two_faces_are_found_kept_and_opened_again(server: Running) -> None:
     assert codes.shape[0] == len(opened.editor.inversion.tunings) == 2
     assert not codes[0].equal(codes[1])
     assert server.client.post(path, json=strip).status_code == 200
+
+
+def test_what_is_kept_for_the_next_picture_counts_as_held(server: Running, ready: str) -> None:
+    opened = server.studio.openings.get(ready)
+    small = opened.scaled(200)
+    small.render(Recipe().with_edit("age", 0.5))
+    kept = opened.editor.cached_bytes
+    assert kept > 100_000
+    assert small.cached_bytes == kept
+    assert opened.bytes > kept + opened.editor.photo.pixels.nbytes

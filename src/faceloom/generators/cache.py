@@ -206,6 +206,12 @@ class PrefixCaches:
         self._caches: OrderedDict[StyleGAN2, PrefixCache] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the feature maps and images that all of them keep."""
+        with self._lock:
+            return sum(cache.nbytes for cache in self._caches.values())
+
     def of(self, generator: StyleGAN2) -> PrefixCache:
         """The cache of this generator."""
         with self._lock:

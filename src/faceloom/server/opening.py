@@ -55,7 +55,7 @@ class Opened:
         """About how much memory it holds."""
         different = {id(one): one for one in (self.editor, *self.sizes.values())}.values()
         faces = sum(4 * face.crop.pixels.size for face in self.editor.faces)
-        return faces + sum(one.photo.pixels.nbytes for one in different)
+        return faces + sum(one.photo.pixels.nbytes for one in different) + self.editor.cached_bytes
 
 
 class Openings:
