@@ -150,6 +150,10 @@ class Editor:
         """Bytes of feature maps kept for the next picture, on the model's device; `scaled` copies share them."""
         return self._caches.nbytes
 
+    def clear_cache(self) -> None:
+        """Give up what `cached_bytes` counts: the next picture is drawn from the beginning."""
+        self._caches.clear()
+
     def scaled(self, side: int) -> Editor:
         """The same open faces in a copy of the photo whose longer side is at most `side` pixels: for quick previews.
 

@@ -72,11 +72,27 @@ def test_filters_and_styles_of_any_size_stay_in_range(factor: float) -> None:
     assert (half - exact).abs().max() < 0.01 * exact.abs().max()
 
 
-def test_activations_beyond_the_range_are_bounded() -> None:
-    generator = network()
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_large_activations_are_drawn_as_they_are(architecture: Literal["skip", "resnet", "orig"]) -> None:
+    generator = network(architecture)
+    random = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for layer in convolutions(generator):
-            layer.bias.fill_(30_000.0)
+            layer.bias.copy_(1_000.0 * torch.randn(layer.bias.shape, generator=random))
+    ws = generator.map(torch.randn(2, 16, generator=torch.Generator().manual_seed(2)))
+    exact, half = drawn(generator, ws, "plain"), drawn(generator, ws, "half")
+    assert (half - exact).abs().max() < 0.01 * exact.abs().max()
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0, 0.0])
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_activations_beyond_the_range_are_bounded(architecture: Literal["skip", "resnet", "orig"], sign: float) -> None:
+    generator = network(architecture)
+    random = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for layer in convolutions(generator):
+            signs = torch.randn(layer.bias.shape, generator=random).sign() if sign == 0.0 else sign
+            layer.bias.copy_(300_000.0 * signs * torch.ones_like(layer.bias))
     ws = generator.map(torch.randn(1, 16, generator=torch.Generator().manual_seed(2)))
     assert torch.isfinite(drawn(generator, ws, "half")).all()
 

@@ -230,8 +230,30 @@ def test_two_faces_are_found_kept_and_opened_again(server: Running) -> None:
 def test_what_is_kept_for_the_next_picture_counts_as_held(server: Running, ready: str) -> None:
     opened = server.studio.openings.get(ready)
     small = opened.scaled(200)
+    opened.editor.clear_cache()
+    before = opened.bytes
     small.render(Recipe().with_edit("age", 0.5))
     kept = opened.editor.cached_bytes
     assert kept > 100_000
     assert small.cached_bytes == kept
-    assert opened.bytes > kept + opened.editor.photo.pixels.nbytes
+    assert opened.bytes == before + kept
+
+
+def test_caches_go_before_projects_are_closed(
+    start: Callable[..., AbstractContextManager[Running]], tmp_path: Path
+) -> None:
+    with start(tmp_path / "data") as one:
+        photo = one.client.post("/api/photos?sample=portrait").json()["id"]
+        first, second = (one.add_project(photo, fidelity=0.0)["id"] for _ in range(2))
+        openings = one.studio.openings
+        unused = openings.get(first)
+        unused.scaled(200).render(Recipe().with_edit("age", 0.5))
+        openings.get(second)
+        held = sum(opened.bytes for opened in (unused, openings.get(second)))
+        openings.most_bytes = held - 1
+        openings.get(second)
+        assert unused.editor.cached_bytes == 0
+        assert openings.get(first) is unused
+        openings.most_bytes = 1
+        openings.get(second)
+        assert openings.get(first) is not unused

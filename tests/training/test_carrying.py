@@ -11,17 +11,16 @@ from click.testing import CliRunner
 
 from faceloom.checkpoints import native
 from faceloom.cli.directions import directions as verb
+from faceloom.directions.calibration import draw_pair, probed_effects
 from faceloom.directions.direction import Direction, DirectionSet, Probe
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
 from faceloom.errors import DirectionError
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.model import Model, load_model
-from faceloom.training.attributes import Attribute
 from faceloom.training.carrying import CodeMap, carry_directions
 from faceloom.training.export import encode_faces
 from faceloom.training.images import FaceSet
 
-LIGHT = Attribute("light", column="light", low="dark", high="bright")
 WIDTH = 6
 
 
@@ -48,7 +47,7 @@ def networks() -> tuple[StyleGAN2, ResidualEncoder]:
 
 
 @pytest.fixture
-def old(tmp_path: Path, networks: tuple[StyleGAN2, ResidualEncoder]) -> Model:
+def old(tmp_path: Path, networks: tuple[StyleGAN2, ResidualEncoder], faces: FaceSet) -> Model:
     generator, encoder = networks
     folder = saved(tmp_path / "old", generator, encoder)
     rows = generator.num_ws
@@ -59,8 +58,13 @@ def old(tmp_path: Path, networks: tuple[StyleGAN2, ResidualEncoder]) -> Model:
         ),
     ]
     facts = {"attributes": {"light": {"labels": 9}}}
-    probes = [Probe("light", torch.randn(WIDTH), 0.25)]
-    DirectionSet(moves, generator.fingerprint, facts, probes=probes).save(folder / "directions.safetensors")
+    probe = Probe("light", torch.randn(WIDTH), 0.25)
+    pair = draw_pair(generator, encode_faces(encoder, faces), moves[0].vector)
+    # The wheel of chance may have made it a probe of darkness, and a weak one.
+    probes = [replace(probe, weights=probe.weights / probed_effects(encoder, pair, [probe])["light"])]
+    effects = {"light": {"light": 1.0}}
+    found = DirectionSet(moves, generator.fingerprint, facts, probes=probes, effects=effects)
+    found.save(folder / "directions.safetensors")
     return load_model(str(folder))
 
 
@@ -82,24 +86,90 @@ def test_steps_and_probes_follow_the_codes(
     other, turn = turned(encoder)
     folder = saved(tmp_path / "new", generator, other)
     said: list[str] = []
-    found = carry_directions(old, folder, faces, [LIGHT], say=said.append, judges=())
+    # Its generator has not turned with it, so nobody asks what the pictures show.
+    unmeasured = DirectionSet(
+        list(old.directions), old.directions.fingerprint, old.directions.info, probes=old.directions.probes.values()
+    )
+    found = carry_directions(replace(old, directions=unmeasured), folder, faces, say=said.append)
     assert found.names() == ("light", "own")
     own, before = found["own"], old.directions["own"]
-    torch.testing.assert_close(own.vector, before.vector @ turn, atol=0.02, rtol=0.02)
+    assert torch.cosine_similarity(own.vector.ravel(), (before.vector @ turn).ravel(), dim=0) > 0.98
     assert own.bend is not None
     assert before.bend is not None
-    torch.testing.assert_close(own.bend, before.bend @ turn, atol=0.02, rtol=0.02)
-    assert own.range == (-1.5, 2.0)
-    # What the attributes file knows is brought to its unit again: the same way, another length.
-    light, straight = found["light"].vector.ravel(), (old.directions["light"].vector @ turn).ravel()
-    assert torch.cosine_similarity(light, straight, dim=0) > 0.999
+    assert torch.cosine_similarity(own.bend.ravel(), (before.bend @ turn).ravel(), dim=0) > 0.98
+    assert -1.5 <= own.range[0] < 0.0 < own.range[1] <= 2.0
     assert found.info["attributes"]["light"]["labels"] == 9
     assert found.info["carried_from"] == old.generator.fingerprint
     read = old.directions.probes["light"].read(encode_faces(encoder, faces))
-    torch.testing.assert_close(found.probes["light"].read(encode_faces(other, faces)), read, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(found.probes["light"].read(encode_faces(other, faces)), read, atol=0.1, rtol=0.1)
     assert set(found.effects["own"]) == {"light"}
-    assert any("explain 100.0 %" in line for line in said)
+    assert "of the variance of the new ones" in said[0]
     assert load_model(str(folder)).directions.names() == ("light", "own")
+
+
+def test_the_same_model_keeps_its_directions(
+    tmp_path: Path, old: Model, networks: tuple[StyleGAN2, ResidualEncoder], faces: FaceSet
+) -> None:
+    folder = saved(tmp_path / "new", *networks)
+    carry_directions(old, folder, faces, say=print)  # which measures what they show
+    again = saved(tmp_path / "again", *networks)
+    first = load_model(str(folder))
+    second = carry_directions(first, again, faces, say=print)
+    assert second.names() == first.directions.names()
+    for one in second:
+        torch.testing.assert_close(one.vector, first.directions[one.name].vector, atol=1e-5, rtol=1e-3)
+        assert one.range == first.directions[one.name].range
+
+
+def test_what_no_longer_shows_is_left_out_and_said(
+    tmp_path: Path, old: Model, networks: tuple[StyleGAN2, ResidualEncoder], faces: FaceSet
+) -> None:
+    folder = saved(tmp_path / "new", *networks)
+    probe = replace(old.directions.probes["light"], weights=torch.zeros(WIDTH))
+    blind = DirectionSet(
+        list(old.directions), old.directions.fingerprint, probes=[probe], effects=old.directions.effects
+    )
+    said: list[str] = []
+    found = carry_directions(replace(old, directions=blind), folder, faces, say=said.append)
+    assert found.names() == ("own",)
+    assert any(line.startswith("light: left out, it does not show") for line in said)
+
+
+def test_packs_stay_with_the_model_they_were_installed_for(
+    tmp_path: Path,
+    old: Model,
+    networks: tuple[StyleGAN2, ResidualEncoder],
+    faces: FaceSet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = saved(tmp_path / "new", *networks)
+    pack = old.directions["own"]
+    monkeypatch.setattr("faceloom.training.carrying.own_directions", lambda mark, taken: [pack])
+    assert carry_directions(old, folder, faces, say=print).names() == ("light",)
+
+
+def test_few_faces_leave_steps_as_they_are() -> None:
+    random = torch.Generator().manual_seed(2)
+    scale = 1.0 / torch.arange(1, 129) ** 1.5
+    old = torch.randn(150, 128, generator=random) * scale
+    new = old + 0.05 * torch.randn(150, 128, generator=random) * scale
+    path = CodeMap.fit(old, new)
+    step = torch.randn(10, 128, generator=random) * scale
+    moved = path.moved(Direction("a", step, (0, 10), (-1.0, 1.0), "low", "high"), 10)
+    assert path.explained > 0.9
+    assert torch.cosine_similarity(moved.vector, step).min() > 0.97
+
+
+def test_codes_that_turned_turn_steps() -> None:
+    random = torch.Generator().manual_seed(3)
+    old = torch.randn(900, WIDTH, generator=random)
+    turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=random))[0]
+    path = CodeMap.fit(old, old @ turn + 3.0)
+    step = torch.randn(4, WIDTH, generator=random)
+    moved = path.moved(Direction("a", step, (0, 4), (-1.0, 1.0), "low", "high"), 4)
+    torch.testing.assert_close(moved.vector, step @ turn, atol=0.05, rtol=0.0)
+    probe = Probe("a", torch.randn(WIDTH, generator=random), 0.5)
+    torch.testing.assert_close(path.read(probe).read(old @ turn + 3.0), probe.read(old), atol=0.3, rtol=0.0)
 
 
 def test_rows_that_were_added_do_what_the_last_one_did() -> None:
@@ -124,7 +194,7 @@ def test_a_step_in_s_is_left_out_and_said(
     one = Direction("channel", torch.ones(9), (0, 1), (-1.0, 1.0), "low", "high", space="s")
     source = replace(old, directions=DirectionSet([*old.directions, one], old.directions.fingerprint))
     said: list[str] = []
-    assert carry_directions(source, folder, faces, [], say=said.append, judges=()).names() == ("light", "own")
+    assert carry_directions(source, folder, faces, say=said.append).names() == ("light", "own")
     assert "channel: left out, a step in S" in said
 
 
@@ -136,20 +206,20 @@ def test_a_model_of_another_origin_is_refused(
     stranger = ResidualEncoder(ResidualEncoderConfig(16, (6, 8, 8), WIDTH, generator.num_ws, 16)).eval()
     folder = saved(tmp_path / "new", generator, stranger)
     # Noise as faces: what two random networks say of it has little to do with each other.
-    with pytest.raises(DirectionError, match="not trained on from that model"):
-        carry_directions(old, folder, faces, [LIGHT], say=print, judges=())
+    with pytest.raises(DirectionError, match="not trained on from that model, or"):
+        carry_directions(old, folder, faces, say=print)
     assert not (folder / "directions.safetensors").exists()
     with pytest.raises(DirectionError, match="no encoder made by"):
-        carry_directions(replace(old, encoder=None), folder, faces, [LIGHT], say=print, judges=())
+        carry_directions(replace(old, encoder=None), folder, faces, say=print)
     with pytest.raises(DirectionError, match="100 are needed"):
-        carry_directions(old, folder, faces.subset(np.arange(len(faces)) < 50), [LIGHT], say=print, judges=())
+        carry_directions(old, folder, faces.subset(np.arange(len(faces)) < 50), say=print)
 
 
 def test_a_smaller_model_is_refused(tmp_path: Path, old: Model, faces: FaceSet) -> None:
     small = StyleGAN2(StyleGAN2Config(8, (8, 8), z_dim=6, w_dim=WIDTH, mapping_layers=1)).eval()
     encoder = ResidualEncoder(ResidualEncoderConfig(16, (6, 8, 8), WIDTH, small.num_ws, 16)).eval()
-    with pytest.raises(DirectionError, match="rows of codes, fewer than"):
-        carry_directions(old, saved(tmp_path / "new", small, encoder), faces, [LIGHT], say=print, judges=())
+    with pytest.raises(DirectionError, match="have the shape"):
+        carry_directions(old, saved(tmp_path / "new", small, encoder), faces, say=print)
 
 
 def test_the_verb(
@@ -157,10 +227,8 @@ def test_the_verb(
     old: Model,
     networks: tuple[StyleGAN2, ResidualEncoder],
     faces: FaceSet,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = saved(tmp_path / "new", *networks)
-    monkeypatch.setattr("faceloom.training.carrying.installed_judges", lambda say: ())
     options = ["carry", "--from", old.id, "--model", str(folder), "--faces", str(tmp_path / "faces.npz")]
     missing = CliRunner().invoke(verb, options)
     assert missing.exit_code != 0

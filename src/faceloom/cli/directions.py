@@ -271,15 +271,13 @@ def correct(name: str, shares: tuple[str, ...], folder: Path, faces: Path, attri
 @click.option("--from", "source", metavar="MODEL", required=True, help="The model that training started from.")
 @click.option("--model", "folder", type=FILE, required=True, help="Folder of the model that was trained on from it.")
 @click.option("--faces", type=FILE, required=True, help="faces.npz of the run.")
-@click.option("--attributes", type=FILE, help="TOML file of the directions; the default model's where left out.")
-def carry(source: str, folder: Path, faces: Path, attributes: Path | None) -> None:
+def carry(source: str, folder: Path, faces: Path) -> None:
     """Give a model that `faceloom train --start` made the directions of the one it started from.
 
     They replace those that it has. No labels are needed.
     """
     _check_run(folder, faces)
-    known, wanted = FaceSet.load(faces), read_attributes(attributes)
-    found = carry_directions(load_model(source), folder, known, wanted, say=click.echo)
+    found = carry_directions(load_model(source), folder, FaceSet.load(faces), say=click.echo)
     forget_models()
     click.echo(f"{folder}: {len(found)} direction(s) from {source}")
 

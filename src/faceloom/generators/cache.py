@@ -212,6 +212,11 @@ class PrefixCaches:
         with self._lock:
             return sum(cache.nbytes for cache in self._caches.values())
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._caches.clear()
+
     def of(self, generator: StyleGAN2) -> PrefixCache:
         """The cache of this generator."""
         with self._lock:

@@ -396,4 +396,4 @@ class StyleGAN2(ShapedGenerator):
 
     @staticmethod
     def _project(x: Tensor, weight: Tensor) -> Tensor:
-        return nn.functional.conv2d(x, (weight / math.sqrt(weight.shape[1])).to(x.dtype))
+        return nn.functional.conv2d(x, weight / math.sqrt(weight.shape[1]))

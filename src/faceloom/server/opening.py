@@ -59,7 +59,7 @@ class Opened:
 
 
 class Openings:
-    """The editors that are open, the ones longest unused closed when they hold too much memory.
+    """The editors that are open; those longest unused give up their caches, then are closed, to keep within a bound.
 
     Args:
         folder: has a folder for each project.
@@ -144,6 +144,10 @@ class Openings:
 
     def _close_unused(self) -> None:
         held = sum(opened.bytes for opened in self._open.values())
+        for opened in list(self._open.values())[:-1]:
+            if held > self.most_bytes:  # drawing again takes less than opening again
+                held -= opened.editor.cached_bytes
+                opened.editor.clear_cache()
         while held > self.most_bytes and len(self._open) > 1:
             _, closed = self._open.popitem(last=False)
             held -= closed.bytes

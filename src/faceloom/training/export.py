@@ -273,7 +273,7 @@ class Bench:
         _, effect, by = self._measured(one, found)
         found = found.scaled(factor_of(effect))
         facts: dict[str, float | str] = {"drawn_effect": round(effect, 3), "measured_by": by, **how}
-        return replace(found, range=self._limits(one.range, found)), self._rounded(found), facts
+        return replace(found, range=self.limits(one.range, found)), self._rounded(found), facts
 
     def _measured(self, one: Attribute, found: Direction) -> tuple[dict[str, float], float, str]:
         """Effects of one unit by attribute, the wanted one, and who measured that."""
@@ -299,11 +299,11 @@ class Bench:
         for one in cleaned:
             kept = predicted[one.name][one.name] / max(1e-3, effects[one.name][one.name])
             scaled = one.scaled(min(LARGEST_REPAIR, 1.0 / max(kept, 1e-3)))
-            result.append(replace(scaled, range=self._limits(one.range, scaled)))
+            result.append(replace(scaled, range=self.limits(one.range, scaled)))
             measured[one.name] = self._rounded(scaled)
         return result, measured
 
-    def _limits(self, offered: tuple[float, float], one: Direction) -> tuple[float, float]:
+    def limits(self, offered: tuple[float, float], one: Direction) -> tuple[float, float]:
         """The range that is offered, cut where faces would leave the codes of known ones."""
         low, high = (self.spread.range_of(self.codes, side * one.step(side).mean(dim=0)) for side in (-1.0, 1.0))
         return max(offered[0], low[0]), min(offered[1], high[1])
