@@ -111,6 +111,20 @@ def test_shares_of_another_direction_are_added(folder: Path, faces: FaceSet) -> 
     assert after["light"].bend is None
     assert after["other"].follows(before["other"])
     assert after.info["attributes"]["light"]["corrected"] == "other -0.5"
+    result = CliRunner().invoke(
+        verb, [*words[:2], "other=0.4", "--side", "high", *words[3:], "--attributes", str(attributes)],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert "light: corrected by other +0.4, on the high side alone" in result.output
+    bent, straight = DirectionSet.load(folder / "directions.safetensors")["light"], after["light"]
+    low = torch.cosine_similarity(bent.step(-1.0).ravel(), straight.step(-1.0).ravel(), dim=0)
+    high = torch.cosine_similarity(
+        bent.step(1.0).ravel(), (straight.vector + 0.4 * after["other"].vector).ravel(), dim=0
+    )
+    assert low > 0.9999
+    assert high > 0.9999
+    both = DirectionSet.load(folder / "directions.safetensors").info["attributes"]["light"]["corrected"]
+    assert both == "other -0.5; other +0.4, on the high side alone"
     for share, told in (("other", "is no share"), ("other=nan", "is too much"), ("light=0.5", "cannot be added")):
         words[2] = share
         refused = CliRunner().invoke(verb, [*words, "--attributes", str(attributes)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -248,7 +249,15 @@ def refine(
 @click.option("--model", "folder", type=FILE, required=True, help="Folder of a model that `faceloom train` wrote.")
 @click.option("--faces", type=FILE, required=True, help="faces.npz of the run.")
 @click.option("--attributes", type=FILE, help="TOML file of the directions; the default model's where left out.")
-def correct(name: str, shares: tuple[str, ...], folder: Path, faces: Path, attributes: Path | None) -> None:
+@click.option("--side", type=click.Choice(["low", "high"]), help="Only where amounts are negative, or positive.")
+def correct(
+    name: str,
+    shares: tuple[str, ...],
+    folder: Path,
+    faces: Path,
+    attributes: Path | None,
+    side: Literal["low", "high"] | None,
+) -> None:
     """Add shares of other directions to NAME, to take back what it does besides: `correct beard age=0.35`.
 
     The matrix of `faceloom directions report` says how much of what.
@@ -263,7 +272,9 @@ def correct(name: str, shares: tuple[str, ...], folder: Path, faces: Path, attri
             raise UsageError(f"{part!r} is no share; write it as age=0.35") from None
         if not math.isfinite(added[other]) or abs(added[other]) > _LARGEST_SHARE:
             raise UsageError(f"{part!r} is too much; shares are from -{_LARGEST_SHARE:g} to {_LARGEST_SHARE:g}")
-    correct_direction(folder, FaceSet.load(faces), read_attributes(attributes), name, added, say=click.echo)
+    sides: tuple[Literal["low", "high"], ...] = ("low", "high") if side is None else (side,)
+    known, wanted = FaceSet.load(faces), read_attributes(attributes)
+    correct_direction(folder, known, wanted, name, added, say=click.echo, sides=sides)
     forget_models()
 
 

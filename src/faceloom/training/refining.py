@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -101,6 +102,7 @@ def correct_direction(
     shares: Mapping[str, float],
     *,
     say: Callable[[str], None],
+    sides: Collection[Literal["low", "high"]] = ("low", "high"),
     judges: Sequence[Judge] | None = None,
 ) -> DirectionSet:
     """Add shares of other directions to one of a model in a folder, to take back what it does besides, and write it.
@@ -115,6 +117,7 @@ def correct_direction(
         name: which direction.
         shares: of other directions, by name.
         say: told what was found.
+        sides: where to; with one of them alone the path bends.
         judges: as in `refine_directions`.
 
     Raises:
@@ -129,13 +132,17 @@ def correct_direction(
         if found[other].space != "w+" or other == name:
             raise UsageError(f"{other!r} cannot be added to {name!r}: it must be another direction, in W+")
         for side in steps:
-            steps[side] = steps[side] + found[other].step(side * share)
+            if ("low" if side < 0 else "high") in sides:
+                steps[side] = steps[side] + found[other].step(side * share)
     vector, bend = (steps[1.0] - steps[-1.0]) / 2, (steps[1.0] + steps[-1.0]) / 2
     codes, _ = _seen(encoder, faces, {})
     judges = installed_judges(say) if judges is None else judges
     bench = Bench(generator, encoder, codes.mean(dim=1), list(found.probes.values()), judges)
     words = ", ".join(f"{other} {share:+g}" for other, share in shares.items())
-    changed = bench.changed(known[name], found[name], vector, bend if bend.any() else None, {"corrected": words})
+    words += "" if len(set(sides)) > 1 else f", on the {next(iter(sides))} side alone"
+    before = found.info.get("attributes", {}).get(name, {}).get("corrected")
+    told = {"corrected": words if before is None else f"{before}; {words}"}
+    changed = bench.changed(known[name], found[name], vector, bend if bend.any() else None, told)
     result = _with(found, {name: changed})
     result.save(folder / DIRECTIONS_FILE)
     say(f"{name}: corrected by {words}; range {changed[0].range[0]:+g} to {changed[0].range[1]:+g}")
