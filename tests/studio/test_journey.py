@@ -279,7 +279,7 @@ def test_projects_can_be_renamed_and_deleted(open_quickly: Any) -> None:
     page.get_by_role("link", name=words["brand.back"]).click()
     card = page.locator("article").filter(has_text=long[:60])
     expect(card).to_be_visible()
-    # Its picture is asked for by now; a project that is deleted meanwhile has none, which the browser would complain of.
+    # Its picture is asked for by now; of a project without one, as it is deleted, the browser would complain.
     expect(card.locator("img")).to_have_js_property("complete", True, timeout=PATIENCE)
     card.get_by_title(words["delete"]).click()
     page.get_by_role("dialog").get_by_role("button", name=words["delete"], exact=True).click()
