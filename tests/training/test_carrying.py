@@ -60,7 +60,7 @@ def old(tmp_path: Path, networks: tuple[StyleGAN2, ResidualEncoder], faces: Face
     facts = {"attributes": {"light": {"labels": 9}}}
     probe = Probe("light", torch.randn(WIDTH), 0.25)
     pair = draw_pair(generator, encode_faces(encoder, faces), moves[0].vector)
-    # The wheel of chance may have made it a probe of darkness, and a weak one.
+    # A random probe may read backwards, and weakly.
     probes = [replace(probe, weights=probe.weights / probed_effects(encoder, pair, [probe])["light"])]
     effects = {"light": {"light": 1.0}}
     found = DirectionSet(moves, generator.fingerprint, facts, probes=probes, effects=effects)
