@@ -272,9 +272,8 @@ def correct(
             raise UsageError(f"{part!r} is no share; write it as age=0.35") from None
         if not math.isfinite(added[other]) or abs(added[other]) > _LARGEST_SHARE:
             raise UsageError(f"{part!r} is too much; shares are from -{_LARGEST_SHARE:g} to {_LARGEST_SHARE:g}")
-    sides: tuple[Literal["low", "high"], ...] = ("low", "high") if side is None else (side,)
     known, wanted = FaceSet.load(faces), read_attributes(attributes)
-    correct_direction(folder, known, wanted, name, added, say=click.echo, sides=sides)
+    correct_direction(folder, known, wanted, name, added, say=click.echo, side=side)
     forget_models()
 
 

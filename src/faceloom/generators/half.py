@@ -97,11 +97,8 @@ def _scaled(x: Tensor, weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor, 
     bound = _NEARLY * _LARGEST / math.sqrt(weight[0].numel())
     down = (bound / x.abs().amax(dim=(1, 2, 3)).float().clamp_min(_EPSILON)).clamp_max(1.0).reshape(-1, 1)
     top = styles.abs().amax(dim=1, keepdim=True).clamp_min(_EPSILON)
-    if x.dtype == torch.float16:
-        scaled = x * _short(styles / top * down).reshape(*styles.shape, 1, 1)
-    else:
-        scaled = _short(x * (styles / top * down).reshape(*styles.shape, 1, 1))
-    return scaled.contiguous(memory_format=torch.channels_last), filters, norms * top / down
+    scaled = x * (styles / top * down).to(x.dtype).reshape(*styles.shape, 1, 1)
+    return scaled.to(torch.float16, memory_format=torch.channels_last), filters, norms * top / down
 
 
 def _short(x: Tensor) -> Tensor:

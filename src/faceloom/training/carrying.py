@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from faceloom.checkpoints import native
+from faceloom.directions.calibration import LARGEST_FACTOR
 from faceloom.directions.direction import Direction, DirectionSet, Probe
 from faceloom.directions.packs import own_directions
 from faceloom.encoders.residual import ResidualEncoder
@@ -27,7 +28,6 @@ from faceloom.training.images import FaceSet
 LEAST_FACES = 100
 LEAST_EXPLAINED = 0.8
 """The share of the new codes' variance that the old ones must explain: below, a code means something else."""
-LARGEST_SCALE = 2.0
 LEAST_EFFECT = 0.05
 """In standard deviations a unit: what shows less in the new pictures, or the other way, no longer is that edit."""
 _RIDGE = 1e-2
@@ -146,7 +146,7 @@ def carry_directions(source: Model, folder: Path, faces: FaceSet, *, say: Callab
             if shown[old.name] < LEAST_EFFECT:
                 say(f"{old.name}: left out, it does not show in the new model's pictures")
                 continue
-            factor = min(LARGEST_SCALE, max(1.0 / LARGEST_SCALE, before / shown[old.name]))
+            factor = min(LARGEST_FACTOR, max(1.0 / LARGEST_FACTOR, before / shown[old.name]))
             moved, shown = moved.scaled(factor), {name: factor * value for name, value in shown.items()}
             say(f"{old.name}: scaled by {factor:.2f}")
         moved = replace(moved, range=bench.limits(old.range, moved))

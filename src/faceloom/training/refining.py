@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -102,7 +102,7 @@ def correct_direction(
     shares: Mapping[str, float],
     *,
     say: Callable[[str], None],
-    sides: Collection[Literal["low", "high"]] = ("low", "high"),
+    side: Literal["low", "high"] | None = None,
     judges: Sequence[Judge] | None = None,
 ) -> DirectionSet:
     """Add shares of other directions to one of a model in a folder, to take back what it does besides, and write it.
@@ -117,7 +117,7 @@ def correct_direction(
         name: which direction.
         shares: of other directions, by name.
         say: told what was found.
-        sides: where to; with one of them alone the path bends.
+        side: to this one alone, which bends the path; to both where None.
         judges: as in `refine_directions`.
 
     Raises:
@@ -127,19 +127,19 @@ def correct_direction(
     generator, encoder, found = _opened(folder)
     known = {one.name: one for one in attributes}
     _check_fits(found[name], known)
-    steps = {side: found[name].step(side) for side in (-1.0, 1.0)}
+    steps = {end: found[name].step(end) for end in (-1.0, 1.0)}
+    changing = {"low": (-1.0,), "high": (1.0,), None: (-1.0, 1.0)}[side]
     for other, share in shares.items():
         if found[other].space != "w+" or other == name:
             raise UsageError(f"{other!r} cannot be added to {name!r}: it must be another direction, in W+")
-        for side in steps:
-            if ("low" if side < 0 else "high") in sides:
-                steps[side] = steps[side] + found[other].step(side * share)
+        for end in changing:
+            steps[end] = steps[end] + found[other].step(end * share)
     vector, bend = (steps[1.0] - steps[-1.0]) / 2, (steps[1.0] + steps[-1.0]) / 2
     codes, _ = _seen(encoder, faces, {})
     judges = installed_judges(say) if judges is None else judges
     bench = Bench(generator, encoder, codes.mean(dim=1), list(found.probes.values()), judges)
     words = ", ".join(f"{other} {share:+g}" for other, share in shares.items())
-    words += "" if len(set(sides)) > 1 else f", on the {next(iter(sides))} side alone"
+    words += "" if side is None else f", on the {side} side alone"
     before = found.info.get("attributes", {}).get(name, {}).get("corrected")
     told = {"corrected": words if before is None else f"{before}; {words}"}
     changed = bench.changed(known[name], found[name], vector, bend if bend.any() else None, told)
