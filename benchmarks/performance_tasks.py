@@ -77,23 +77,35 @@ def stepping(
 
 @torch.no_grad()
 def slider(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Tasks:
-    """Moving the last block's rows, with everything before kept, and a first look at 64 px."""
-    cache, moved = PrefixCache(generator, 1 << 30), ws.clone()
+    """Moving the last block's rows, with everything before kept, and a first look at 64 px.
 
-    def last_block() -> None:
-        moved[:, -3:] += 1e-3
-        with use_backend(name):
-            cache.synthesize(moved)
+    A slider moves them along a line, so that one convolution of its block is known (`faceloom.generators.style_lines`);
+    its first two moves, and a picture of something else each time, have nothing of it.
+    """
 
-    with use_backend(name):
-        cache.synthesize(moved)
+    def moving(step: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+        cache, moved = PrefixCache(generator, 1 << 30), ws.clone()
+
+        def move() -> None:
+            moved[:, -3:] += step(moved[:, -3:])
+            with use_backend(name):
+                cache.synthesize(moved)
+
+        for _ in range(3):
+            move()
+        return move
+
     preview = PrefixCache(generator, 0)
 
     def look() -> None:
         with use_backend(name):
             preview.synthesize(ws, resolution=64)
 
-    return {"last-block edit": last_block, "64-px preview": look}
+    along, anywhere = (
+        moving(lambda rows: torch.full_like(rows, 1e-3)),
+        moving(lambda rows: 1e-3 * torch.randn_like(rows)),
+    )
+    return {"last-block edit": along, "last-block edit, another each time": anywhere, "64-px preview": look}
 
 
 def tasks_of_size(size: int) -> tuple[Tasks, dict[str, Any]]:

@@ -66,6 +66,23 @@ class ToRGB(Protocol):
         ...
 
 
+class Blend(Protocol):
+    """As `ops.blend`."""
+
+    def __call__(
+        self,
+        first: Tensor,
+        step: Tensor,
+        amount: float,
+        factors: Tensor,
+        noise: Tensor | None,
+        bias: Tensor,
+        clamp: float | None,
+    ) -> Tensor:
+        """Feature maps of a convolution that is known at two styles."""
+        ...
+
+
 class Backend(NamedTuple):
     """The back end in use.
 
@@ -141,6 +158,15 @@ def to_rgb(x: Tensor, weight: Tensor, taps: int) -> ToRGB:
     from faceloom.generators.fused import image
 
     return image.to_rgb
+
+
+def blend(maps: Tensor, taps: int) -> Blend:
+    """What blends feature maps (N, C, H, W) of a convolution, known at two styles."""
+    if _name() == "half" or maps.shape[1] % 8 or not _fuses(maps, maps, taps):
+        return ops.blend
+    from faceloom.generators.fused import blend as fused
+
+    return fused.blend
 
 
 def _fuses(x: Tensor, weight: Tensor, taps: int) -> bool:

@@ -2,7 +2,9 @@
 
 A move of a late row of W+ leaves the feature maps of all earlier blocks as they were. `PrefixCache` keeps them, and
 starts where the styles first differ. It can stop early at a smaller size, be cancelled between two layers, and forgets
-the least useful maps where they grow beyond a bound. What it draws is bit for bit what the generator draws.
+the least useful maps where they grow beyond a bound. In the first block that is drawn again, styles that move along a
+line do without a convolution (`faceloom.generators.style_lines`). What it draws is what the generator draws: bit for
+bit, or to 1e-4 where that was of use.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from torch import Tensor
 from faceloom.errors import UsageError
 from faceloom.generators.backends import backend
 from faceloom.generators.protocol import Noise
-from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.generators.style_lines import LEAST_SIDE, StyleLine
+from faceloom.generators.stylegan2 import Doubling, StyleGAN2
 
 DEFAULT_BYTES = 512 << 20
 
@@ -53,6 +56,7 @@ class _Kept:
 @dataclass(eq=False)
 class _Memory:
     blocks: list[_Kept] = field(default_factory=list)
+    line: StyleLine | None = None
     state: tuple[object, ...] = ()
     clock: int = 0
 
@@ -76,7 +80,8 @@ class PrefixCache:
     @property
     def nbytes(self) -> int:
         """Bytes of the feature maps and images that are kept."""
-        return sum(kept.nbytes for kept in self._memory.blocks)
+        line = self._memory.line
+        return sum(kept.nbytes for kept in self._memory.blocks) + (0 if line is None else line.nbytes)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -135,7 +140,7 @@ class PrefixCache:
         written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
         state = (noise, backend().name, written)
         if memory.state != state:
-            memory.blocks, memory.state = [], state
+            memory.blocks, memory.line, memory.state = [], None, state
         same_x = same_image = True
         for index, (styles, rgb) in enumerate(wanted):
             if index == len(memory.blocks):
@@ -143,6 +148,8 @@ class PrefixCache:
                 continue
             kept = memory.blocks[index]
             same_x = same_x and all(map(_equal, kept.styles, styles))
+            if not same_x and memory.line is not None and memory.line.index > index:
+                memory.line = None
             same_image = same_image and same_x and (rgb is None or kept.rgb is None or _equal(kept.rgb, rgb))
             kept.styles, kept.rgb = styles, rgb
             kept.x = kept.x if same_x else None
@@ -155,15 +162,20 @@ class PrefixCache:
         x, image = (memory.blocks[start - 1].x, memory.blocks[start - 1].image) if start else (None, None)
         if start:
             memory.blocks[start - 1].used = memory.clock
+        known = start > 0  # whether x was there before
         for index in range(start, last + 1):
             kept = memory.blocks[index]
+            doubled = self._doubled(index) if known else None
             if index == len(memory.blocks) - 1:  # nothing follows its maps, so they are not even made
                 painted = cast(Tensor, kept.rgb), image
-                image = kept.image = self.generator.features(index, x, kept.styles, noise, check=check, painted=painted)
+                image = kept.image = self.generator.features(
+                    index, x, kept.styles, noise, check=check, painted=painted, doubled=doubled
+                )
                 kept.used = memory.clock
                 break
             if kept.x is None:
-                kept.x = self.generator.features(index, x, kept.styles, noise, check=check)
+                kept.x = self.generator.features(index, x, kept.styles, noise, check=check, doubled=doubled)
+                known = False
             x = kept.x
             if kept.rgb is not None:
                 check()
@@ -173,6 +185,16 @@ class PrefixCache:
         self._evict()
         assert image is not None
         return image.clone()
+
+    def _doubled(self, index: int) -> Doubling | None:
+        """What draws the layer that doubles the size in a block before which all is as it was: a line of styles."""
+        memory = self._memory
+        drawn = index < len(memory.blocks) - 1 and memory.blocks[index].x is not None
+        if drawn or 4 << index < LEAST_SIDE or not self.max_bytes:
+            return None
+        if memory.line is None or memory.line.index != index:
+            memory.line = StyleLine(index)
+        return memory.line.draw
 
     def _start(self, last: int) -> int:
         """The first block to draw: what comes before it is known."""
@@ -188,6 +210,8 @@ class PrefixCache:
     def _evict(self) -> None:
         """Drop the maps that have been of no use for longest, and of those the largest first."""
         blocks = self._memory.blocks
+        if self.nbytes > self.max_bytes:
+            self._memory.line = None
         while self.nbytes > self.max_bytes:
             dropped = min((kept for kept in blocks if kept.nbytes), key=lambda kept: (kept.used, -kept.nbytes))
             dropped.x = dropped.image = None

@@ -244,6 +244,28 @@ def to_rgb(
     return y if before is None else upsample(before, kernel) + y
 
 
+def blend(
+    first: Tensor, step: Tensor, amount: float, factors: Tensor, noise: Tensor | None, bias: Tensor, clamp: float | None
+) -> Tensor:
+    """The activation of a convolution that is known at two styles, at a style on the line through them.
+
+    Args:
+        first: (N, O, H, W), at the first style, before demodulation.
+        step: (N, O, H, W), how much it changes up to the second.
+        amount: how many such changes.
+        factors: (N, O), of its channels.
+        noise: (N or 1, 1, H, W) to add, or None.
+        bias: (O,).
+        clamp: bound on the magnitude of the outcome.
+
+    Returns:
+        (N, O, H, W).
+    """
+    y = torch.add(first, step, alpha=amount).mul_(factors.reshape(*factors.shape, 1, 1)).add_(bias.reshape(1, -1, 1, 1))
+    y = F.leaky_relu_(y if noise is None else y.add_(noise), LEAKY_SLOPE)
+    return y if clamp is None else y.clamp_(-clamp, clamp)
+
+
 def paint(x: Tensor, painting: Painting) -> Tensor:
     """`to_rgb` of (N, I, H, W) with all of a `Painting`."""
     weight, styles, bias, clamp, before, kernel = painting

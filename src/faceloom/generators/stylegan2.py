@@ -167,6 +167,10 @@ class StyledConvolution(nn.Module):
         )  # fmt: skip
 
 
+Doubling = Callable[[StyledConvolution, Tensor, Tensor, Tensor, Noise], Tensor]
+"""Draws a layer that doubles the size: the layer, x, its styles, the low-pass kernel and the kind of noise to maps."""
+
+
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to three channels, without demodulation."""
 
@@ -321,6 +325,7 @@ class StyleGAN2(ShapedGenerator):
         random: torch.Generator | None = None,
         check: Callable[[], None] | None = None,
         painted: tuple[Tensor, Tensor | None] | None = None,
+        doubled: Doubling | None = None,
     ) -> Tensor:
         """One step of `synthesize_styles`: the feature maps after a block.
 
@@ -332,6 +337,7 @@ class StyleGAN2(ShapedGenerator):
             random: as there.
             check: called before every layer; what it raises stops the drawing.
             painted: `style` and `image` as `paint` takes them, where what it gives is all that is wanted.
+            doubled: draws the layer that doubles the size, in its place.
 
         Returns:
             (N, channels, S, S), S being 4 · 2^index; (N, 3, S, S) with `painted`.
@@ -350,6 +356,9 @@ class StyleGAN2(ShapedGenerator):
                 if check is not None:
                     check()
                 last = layer is block.conv
+                if doubled is not None and not last:
+                    x = doubled(layer, x, next(layers), self.kernel, noise)
+                    continue
                 x = layer(
                     x, next(layers), self.kernel, noise, gain if last else 1.0, random, painting if last else None
                 )  # fmt: skip
