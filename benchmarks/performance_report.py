@@ -144,7 +144,7 @@ No package that we know provides a StyleGAN2 for PyTorch today, so there is no p
 The floor is what direct convolution needs at the speed of matrix products here; fast algorithms go below it.
 A preview can hardly take a smaller part of the time of a full render than it has of the products, which the table below
 gives, nor can an edit of the last block to another code each time. A slider can: it moves styles along a line, on which
-the block's first convolution is known after two moves (`faceloom.generators.style_lines`). "Last-block edit" is that.
+the block's first convolution is known after four moves (`faceloom.generators.style_lines`). "Last-block edit" is that.
 
 ## Seconds
 

@@ -80,7 +80,7 @@ def slider(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Tasks:
     """Moving the last block's rows, with everything before kept, and a first look at 64 px.
 
     A slider moves them along a line, so that one convolution of its block is known (`faceloom.generators.style_lines`);
-    its first two moves, and a picture of something else each time, have nothing of it.
+    its first four moves, and a picture of something else each time, have nothing of it.
     """
 
     def moving(step: Callable[[Tensor], Tensor]) -> Callable[[], None]:
@@ -91,7 +91,7 @@ def slider(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Tasks:
             with use_backend(name):
                 cache.synthesize(moved)
 
-        for _ in range(3):
+        for _ in range(5):
             move()
         return move
 

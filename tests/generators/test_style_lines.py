@@ -55,41 +55,55 @@ def test_a_slider_needs_one_convolution_less(drawn_by: BackendName, people: int,
     cache = PrefixCache(generator)
     ws = generator.map(torch.randn(people, 6))
     every = 2 * len(generator.blocks) - 1
-    counts = [convolved(cache, one) for one in moves(ws, [0.0, 1.0, 1.5, 2.0, -3.0, 0.2])]
-    assert counts == [every, 2, 2, 1, 1, 1]
+    counts = [convolved(cache, one) for one in moves(ws, [0.0, 1.0, 1.5, 2.0, -3.0, 0.2, 4.0])]
+    assert counts == [every, 2, 2, 2, 2, 1, 1]
 
 
 def test_two_sliders_take_turns(drawn_by: BackendName) -> None:
     generator = make()
     cache = PrefixCache(generator)
     ws = generator.map(torch.randn(1, 6))
-    one = moves(ws, [0.0, 1.0, 2.0, 3.0])
-    other = moves(one[-1], [1.0, 2.0, 3.0, 4.0])
-    assert [convolved(cache, codes) for codes in one + other] == [9, 2, 2, 1, 2, 2, 1, 1]
+    one = moves(ws, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    other = moves(one[-1], [1.0, 2.0, 3.0, 4.0, 5.0])
+    assert [convolved(cache, codes) for codes in one + other] == [9, 2, 2, 2, 2, 1, 2, 2, 2, 2, 1]
+
+
+def test_codes_off_any_line_are_not_kept(drawn_by: BackendName) -> None:
+    generator = make()
+    cache = PrefixCache(generator)
+    ws = generator.map(torch.randn(1, 6))
+    cache.synthesize(ws)
+    bytes_before = cache.nbytes
+    for _ in range(6):
+        ws = moves(ws, [1.0])[0]
+        assert convolved(cache, ws) == 2
+        assert cache.nbytes == bytes_before
 
 
 def test_far_along_the_line_it_is_convolved_again(drawn_by: BackendName) -> None:
     generator = make()
     cache = PrefixCache(generator)
     ws = generator.map(torch.randn(1, 6))
-    far = 1.0 + 2.0 * MOST_STEPS * 0.1
-    assert [convolved(cache, codes) for codes in moves(ws, [0.0, 1.0, 1.1, far, far + 10.0, 1.5])] == [9, 2, 2, 2, 1, 1]
+    far = 1.2 + 2.0 * MOST_STEPS * 0.1
+    codes = moves(ws, [0.0, 1.0, 1.1, 1.2, 1.3, far, far + 10.0, 1.5])
+    assert [convolved(cache, one) for one in codes] == [9, 2, 2, 2, 2, 2, 1, 1]
 
 
 def test_what_changes_before_ends_the_line(drawn_by: BackendName) -> None:
     generator = make()
     cache = PrefixCache(generator)
     ws = generator.map(torch.randn(1, 6))
-    for codes in moves(ws, [0.0, 1.0, 2.0, 3.0]):
+    amounts = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    for codes in moves(ws, amounts):
         convolved(cache, codes)
-    assert [convolved(cache, codes) for codes in moves(ws + 0.1, [0.0, 1.0, 2.0, 3.0])] == [9, 2, 2, 1]
+    assert [convolved(cache, codes) for codes in moves(ws + 0.1, amounts)] == [9, 2, 2, 2, 2, 1]
 
 
 def test_other_noise_ends_the_line(drawn_by: BackendName) -> None:
     generator = make()
     cache = PrefixCache(generator)
     ws = generator.map(torch.randn(1, 6))
-    codes = moves(ws, [0.0, 1.0, 2.0, 3.0, 4.0])
+    codes = moves(ws, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     for one in codes[:-1]:
         cache.synthesize(one)
     images = cache.synthesize(codes[-1], "none")
@@ -100,34 +114,35 @@ def test_clamped_maps_are_not_taken_for_a_line(drawn_by: BackendName) -> None:
     generator = make(clamp=0.5)
     cache = PrefixCache(generator)
     ws = generator.map(torch.randn(1, 6))
-    assert [convolved(cache, codes) for codes in moves(ws, [0.0, 1.0, 2.0, 3.0])] == [9, 2, 2, 2]
+    assert [convolved(cache, codes) for codes in moves(ws, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])] == [9, 2, 2, 2, 2, 2]
 
 
 def test_a_clamp_that_is_met_along_the_line(drawn_by: BackendName) -> None:
     generator = make()
     ws = generator.map(torch.randn(1, 6))
-    codes = moves(ws, [0.0, 1.0, 2.0, -12.0])
+    codes = moves(ws, [0.0, 1.0, 2.0, 3.0, 4.0, -9.0])
     reach = [float(last_maps(generator, one).abs().max()) for one in codes]
-    assert reach[3] > 1.01 * max(reach[:3])
+    assert reach[-1] > 1.01 * max(reach[:-1])
     layer = last_layer(generator)
-    layer.clamp = 0.5 * (reach[3] + max(reach[:3]))
+    layer.clamp = 0.5 * (reach[-1] + max(reach[:-1]))
     cache = PrefixCache(generator)
-    assert [convolved(cache, one) for one in codes] == [9, 2, 2, 1]
+    assert [convolved(cache, one) for one in codes] == [9, 2, 2, 2, 2, 1]
 
 
 def test_lines_count_among_the_bytes_and_are_given_up_first() -> None:
     generator = make()
     ws = generator.map(torch.randn(1, 6))
-    codes = moves(ws, [0.0, 1.0, 2.0, 3.0])
+    codes = moves(ws, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     roomy = PrefixCache(generator)
     sizes = []
     for one in codes:
         roomy.synthesize(one)
         sizes.append(roomy.nbytes)
-    assert sizes[1] == sizes[0] + 4 * 8 * 64 * 64
-    assert sizes[2] == sizes[3] == sizes[0] + 2 * 4 * 8 * 64 * 64
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sizes[3] == sizes[0] + 4 * 8 * 64 * 64
+    assert sizes[4] == sizes[5] == sizes[0] + 2 * 4 * 8 * 64 * 64
     tight = PrefixCache(generator, sizes[0])
-    assert [convolved(tight, one) for one in codes] == [9, 2, 2, 2]
+    assert [convolved(tight, one) for one in codes] == [9, 2, 2, 2, 2, 2]
     assert tight.nbytes == sizes[0]
 
 

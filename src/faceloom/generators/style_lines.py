@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from faceloom.generators import backends, ops
 from faceloom.generators.protocol import Noise
@@ -26,7 +27,7 @@ LEAST_SIDE = 64
 class StyleLine:
     """What is known of the layer of one block that doubles the size, while the maps before it stay as they are.
 
-    The first two styles are drawn as ever, and so is a style that is off the line; that gives a new line.
+    Three styles on a line announce a slider. The third and the fourth are kept, from the fifth on none is convolved.
 
     Args:
         index: of the block.
@@ -34,6 +35,10 @@ class StyleLine:
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self._recent: list[Tensor] = []
+        self._forget()
+
+    def _forget(self) -> None:
         self._styles: Tensor | None = None
         self._first: Tensor | None = None
         self._direction: Tensor | None = None
@@ -49,49 +54,43 @@ class StyleLine:
 
         `noise` is "constant" or "none", the same at each call.
         """
-        amount = self._amount(styles)
-        if amount is not None and self._first is not None and self._step is not None:
+        amount = None if self._direction is None else _steps(self._styles, self._direction, styles)
+        if amount is not None and abs(amount) <= MOST_STEPS and self._first is not None and self._step is not None:
             factors, grain, bias = _following(layer, styles, noise)
             blend = backends.blend(self._first, kernel.shape[0])
             return blend(self._first, self._step, amount, factors, grain, bias, layer.clamp)
         y: Tensor = layer(x, styles, kernel, noise, 1.0, None)
+        if amount is None:
+            before, self._recent = self._recent, [*self._recent[-1:], styles]
+            if len(before) < 2 or _steps(before[0], before[1] - before[0], styles) is None:
+                self._forget()
+                return y
         self._note(layer, y, styles, noise)
         return y
-
-    def _amount(self, styles: Tensor) -> float | None:
-        """Steps from the first of the known styles to these; None where they are not on the line, or too far."""
-        if self._styles is None or self._direction is None or self._styles.shape != styles.shape:
-            return None
-        moved = styles - self._styles
-        amount = float((moved * self._direction).sum() / self._direction.square().sum())
-        off = (moved - amount * self._direction).abs().max()
-        near = abs(amount) <= MOST_STEPS and bool(off <= _TOLERANCE * styles.abs().max())
-        return amount if near else None
 
     def _note(self, layer: StyledConvolution, y: Tensor, styles: Tensor, noise: Noise) -> None:
         """Know the layer at these styles, too, unless what was clamped hides how large it was."""
         if y.dtype != torch.float32 or (layer.clamp is not None and bool(y.abs().max() >= layer.clamp)):
             return
         factors, grain, bias = _following(layer, styles, noise)
-        maps = torch.where(y < 0.0, y / ops.LEAKY_SLOPE, y)
-        maps = (maps if grain is None else maps.sub_(grain)).sub_(bias.reshape(1, -1, 1, 1))
-        maps = maps.div_(factors.reshape(*factors.shape, 1, 1)).contiguous(memory_format=torch.channels_last)
-        if self._first is None or self._styles is None or self._styles.shape != styles.shape:
+        inverse = (1.0 / factors).reshape(*factors.shape, 1, 1)
+        maps = functional.leaky_relu(y, 1.0 / ops.LEAKY_SLOPE)  # the inverse of the one that was done
+        maps = maps if grain is None else maps.sub_(grain)
+        maps = maps.sub_(bias.reshape(1, -1, 1, 1)).mul_(inverse).contiguous(memory_format=torch.channels_last)
+        if self._first is None or self._styles is None:
             self._first, self._styles = maps, styles
-            return
-        if self._direction is not None and self._step is not None and self._off(styles):
-            self._first, self._styles = self._first + self._step, self._styles + self._direction
-        self._step, self._direction = maps - self._first, styles - self._styles
-        if not bool(self._direction.any()):
-            self._step = self._direction = None
+        else:
+            self._step, self._direction = maps.sub_(self._first), styles - self._styles
 
-    def _off(self, styles: Tensor) -> bool:
-        """Whether these styles are off the line, rather than far along it."""
-        assert self._styles is not None
-        assert self._direction is not None
-        moved = styles - self._styles
-        amount = (moved * self._direction).sum() / self._direction.square().sum()
-        return bool((moved - amount * self._direction).abs().max() > _TOLERANCE * styles.abs().max())
+
+def _steps(origin: Tensor | None, direction: Tensor, styles: Tensor) -> float | None:
+    """Steps of `direction` from `origin` to these styles (N, I); None where they are not on the line."""
+    if origin is None or origin.shape != styles.shape or not bool(direction.any()):
+        return None
+    moved = styles - origin
+    amount = float((moved * direction).sum() / direction.square().sum())
+    off = (moved - amount * direction).abs().max()
+    return amount if bool(off <= _TOLERANCE * styles.abs().max()) else None
 
 
 def _following(layer: StyledConvolution, styles: Tensor, noise: Noise) -> tuple[Tensor, Tensor | None, Tensor]:
