@@ -100,6 +100,11 @@ def test_train_makes_a_model_that_opens_photos(cli: Cli, tmp_path: Path) -> None
     code, _, err = cli("train", "--data", tmp_path / "none", "-o", tmp_path / "other")
     assert (code, err.count("\n")) == (2, 1)
     assert "neither a folder of pictures nor a zip" in err
+    for numbers, said in (("64,abc", "not a list of numbers"), ("64,32", "4 numbers of channels")):
+        code, _, err = cli(
+            "train", "--data", data, "-o", tmp_path / "third", "--resolution", "32", "--channels", numbers
+        )
+        assert (code, err.count(said)) == (2, 1)
 
 
 def bad_files(folder: Path) -> dict[str, Path]:

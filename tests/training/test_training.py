@@ -11,7 +11,7 @@ from torch.nn import functional
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError
 from faceloom.generators.mapping import Mapping, MappingConfig
-from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.generators.stylegan2 import Block, StyleGAN2
 from faceloom.model import load_model
 from faceloom.training.adversary import FeatureCritic, turned_codes
 from faceloom.training.attributes import (
@@ -21,6 +21,7 @@ from faceloom.training.attributes import (
     collection_indicators,
     read_attributes,
 )
+from faceloom.training.config import with_channels
 from faceloom.training.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
 from faceloom.training.export import export_model
 from faceloom.training.growth import grow
@@ -100,6 +101,26 @@ def test_a_grown_generator_begins_with_the_small_ones_picture_enlarged(tmp_path:
     assert grown.config.warm == 0.0
     grown.step()
     assert (generator.synthesize(ws, "none") - fine).abs().max() > 0.0
+
+
+def test_a_widened_generator_begins_with_the_same_picture(tmp_path: Path) -> None:
+    small = run(TINY, tmp_path / "small", 30)
+    config = with_channels(replace(TINY, resolution=32, channels=(*TINY.channels, 8)), (16, 24, 12, 8))
+    wide = Trainer(config, blobs(size=32), tmp_path / "wide", start=start_of(small))
+    generator, before = wide.averaged_networks()[0], small.averaged_networks()[0]
+    ws = torch.randn(4, generator.num_ws, generator.w_dim)
+    with torch.no_grad():
+        coarse = before.synthesize(ws[:, : before.num_ws], "none")
+        assert torch.allclose(generator.synthesize(ws, "none", resolution=16), coarse, atol=1e-5)
+    for _ in range(3):
+        wide.step()
+    trained, first = wide.generator.blocks[1], before.blocks[1]
+    assert isinstance(trained, Block)
+    assert isinstance(first, Block)
+    heard = trained.conv.weight[: len(first.conv.weight), len(first.conv.weight) :]
+    assert heard.abs().max() > 0.0, "new feature maps are listened to once there are gradients"
+    with pytest.raises(TrainingError, match="4 numbers of channels"):
+        with_channels(config, (16, 24, 12))
 
 
 def test_a_model_of_other_widths_cannot_be_started_from(tmp_path: Path) -> None:

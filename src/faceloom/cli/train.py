@@ -19,7 +19,7 @@ from faceloom.provenance.saving import save_picture
 from faceloom.settings import choose_device, keep_memory
 from faceloom.training import packing, portable, processes
 from faceloom.training.arithmetic import Arithmetic
-from faceloom.training.config import RECIPES, TrainingConfig, shape_for, shape_from
+from faceloom.training.config import RECIPES, TrainingConfig, shape_for, shape_from, with_channels
 from faceloom.training.images import FaceSet
 from faceloom.training.sheets import jpeg, reconstruction_sheet, sample_distance, sample_sheet
 from faceloom.training.trainer import Start, Trainer
@@ -44,6 +44,7 @@ class _Wishes:
     call_minutes: float | None
     recipe: str | None
     resolution: str | None
+    channels: tuple[int, ...] | None
     batch: int | None
     adversarial: float | None
     sharpen: float | None
@@ -60,6 +61,18 @@ class _Wishes:
     pack: Path | None
     max_mib: float
     seed: int
+
+
+def _numbers(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(1 <= number <= 1024 for number in numbers):
+        raise click.BadParameter(f"{value!r} is not a list of numbers from 1 to 1024, as in 128,128,96,64")
+    return numbers
 
 
 @click.command()
@@ -88,6 +101,11 @@ class _Wishes:
 )
 @click.option("--recipe", type=click.Choice(list(RECIPES)), help="Settings for a GPU, thought out as a whole.")
 @click.option("--resolution", type=click.Choice(["32", "64", "128", "256"]), help="[default: 64, or the recipe's]")
+@click.option(
+    "--channels",
+    callback=_numbers,
+    help="Feature maps of the generator for 4, 8, ... pixels, as in 128,128,96,64; no fewer than those of --start.",
+)
 @click.option("--batch", type=click.IntRange(2, 512), help="Images a step.  [default: 16, or the recipe's]")
 @click.option(
     "--adversarial",
@@ -262,6 +280,8 @@ def _config(wishes: _Wishes, networks: Start | None) -> TrainingConfig:
         config = replace(config, adversarial_from=0.0)
         if wishes.critic:  # two who learn from each other want smaller and less persistent steps
             config = replace(config, learning_rate=0.5 * config.learning_rate, momentum=0.5)
+    if wishes.channels is not None:
+        config = with_channels(config, wishes.channels)
     asked = {
         "minutes": wishes.minutes,
         "images": wishes.images,

@@ -209,3 +209,17 @@ def shape_from(networks: tuple[StyleGAN2, ResidualEncoder], resolution: int) -> 
         perceptual=0.4,
         perceptual_size=max(96, resolution),
     )
+
+
+def with_channels(config: TrainingConfig, channels: tuple[int, ...]) -> TrainingConfig:
+    """The same with other feature maps for 4, 8, ... pixels.
+
+    Raises:
+        TrainingError: if it wants more or fewer numbers.
+    """
+    if len(channels) != len(config.channels):
+        raise TrainingError(
+            f"{config.resolution} px want {len(config.channels)} numbers of channels, for 4, 8, ... pixels, "
+            f"as in {','.join(map(str, config.channels))}"
+        )
+    return replace(config, channels=channels)

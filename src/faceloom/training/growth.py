@@ -1,6 +1,13 @@
-"""Starting a larger network from a trained smaller one, as in progressive growing (Karras et al. 2018, section 2)."""
+"""Starting a larger network from a trained smaller one.
+
+By blocks, as in progressive growing (Karras et al. 2018, section 2), and by feature maps, so that the picture stays
+(the idea is Chen et al.'s, "Net2Net: Accelerating Learning via Knowledge Transfer", 2016; new maps are not copies here,
+but random, and the old ones do not hear them yet).
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +20,11 @@ from faceloom.training.discriminator import Discriminator
 
 @torch.no_grad()
 def grow(small: nn.Module, large: nn.Module) -> None:
-    """Copy the weights of `small` into `large`, which may have further blocks (a generator) or codes (an encoder).
+    """Copy the weights of `small` into `large`, which may have further blocks, feature maps or codes.
 
-    A generator's new blocks add nothing at first, so that it draws the small one's picture enlarged; an encoder's new
-    offsets are zero. A discriminator's new blocks, the first that see a picture, keep their random weights.
+    A generator's new blocks and feature maps add nothing at first, so that it draws the small one's picture, enlarged
+    if need be; an encoder's new offsets are zero. A discriminator's new blocks, the first that see a picture, keep
+    their random weights.
 
     Raises:
         TrainingError: if a part that both have differs in shape.
@@ -28,10 +36,14 @@ def grow(small: nn.Module, large: nn.Module) -> None:
     for name, tensor in known.items():
         if name.startswith("offsets.") and isinstance(large, ResidualEncoder):
             continue
+        if isinstance(large, StyleGAN2) and _is_wider(own.get(name), tensor):
+            _widen(name, own[name], tensor)
+            continue
         if name not in own or own[name].shape != tensor.shape:
             raise TrainingError(
                 f"cannot start from this model: its {name} is {tuple(tensor.shape)}, "
-                f"the new one's {tuple(own[name].shape) if name in own else 'missing'}; use the same widths and w_dim"
+                f"the new one's {tuple(own[name].shape) if name in own else 'missing'}; "
+                "use the same w_dim, and no fewer channels"
             )
         own[name].copy_(tensor)
     if isinstance(large, StyleGAN2) and isinstance(small, StyleGAN2):
@@ -45,6 +57,23 @@ def grow(small: nn.Module, large: nn.Module) -> None:
                 raise TrainingError("cannot start from this model: it has more style layers than the new one")
             target.zero_()
             target[: len(source)].copy_(source)
+
+
+def _is_wider(new: Tensor | None, old: Tensor) -> bool:
+    if new is None or new.shape == old.shape or new.dim() != old.dim():
+        return False
+    return all(a >= b for a, b in zip(new.shape, old.shape, strict=True))
+
+
+def _widen(name: str, new: Tensor, old: Tensor) -> None:
+    """Put a generator's tensor into a wider one: new maps keep their random weights, and old ones do not hear them."""
+    heard = old
+    kernel = new.dim() == 4 and not name.startswith("const")
+    if kernel:
+        new[: len(old)].zero_()
+    if ".to_rgb.weight" in name:  # which a layer scales by the number of its inputs
+        heard = old * math.sqrt(new.shape[1] / old.shape[1])
+    new[tuple(slice(side) for side in old.shape)] = heard
 
 
 def _aligned_at_the_coarse_end(state: dict[str, Tensor], added: int) -> dict[str, Tensor]:
