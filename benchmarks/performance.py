@@ -22,7 +22,7 @@ from subprocess import PIPE
 from typing import Any
 
 import torch
-from performance_report import Findings, page
+from performance_report import Findings, page, runs_of_size
 from performance_tasks import ROOT, measure_photo, measure_work, peak_gflops, peak_memory, start_times, tasks_of_size
 
 from faceloom.settings import WAITING, keep_memory
@@ -57,10 +57,11 @@ def measure_size(size: int, options: argparse.Namespace) -> tuple[dict[str, Any]
         return json.loads(child.stdout.readline())
 
     found = [ask(child, None) for child in children]
-    for number in range(options.runs + 1):
+    rounds = runs_of_size(size, options.runs)
+    for number in range(rounds + 1):
         for name in found[0]["tasks"]:
             for facts, child in zip(found, children, strict=True):
-                if name.startswith("step") and number > max(1, options.runs // 2):
+                if name.startswith("step") and number > max(1, rounds // 2):
                     continue
                 seconds = ask(child, name)
                 if number:

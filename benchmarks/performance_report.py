@@ -46,6 +46,11 @@ GOALS: dict[str, dict[int, tuple[float, ...]]] = {
 }
 
 
+def runs_of_size(size: int, runs: int) -> int:
+    """As many more runs as pictures are smaller: what takes a moment is disturbed most, and costs least to repeat."""
+    return runs * max(1, 1024 // size)
+
+
 def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
@@ -124,12 +129,13 @@ def page(options: argparse.Namespace, found: Findings) -> str:
     )
     begin = table(["process", "seconds"], [[name, f"{value:.2f}"] for name, value in found.starts.items()])
     chosen = backend()
+    counts = ", ".join(f"{runs_of_size(size, options.runs)} at {size} px" for size in sizes)
     return f"""# Performance
 
 Written by `python benchmarks/performance.py --threads {options.threads} --runs {options.runs}`; don't edit.
 
 {processor()}, {options.threads} threads, PyTorch {torch.__version__}, back end in use: {chosen.name} ({chosen.reason}).
-Medians of {options.runs} runs in turns (inversion steps: {max(1, options.runs // 2)}).
+Medians of runs in turns: {counts} (inversion steps: half as many).
 Load before {found.loads[0]}, after {found.loads[1]}.
 
 The reference is a textbook StyleGAN2 (`benchmarks/reference_stylegan2.py`), "as published" with the allocator as it

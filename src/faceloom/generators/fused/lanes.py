@@ -151,6 +151,20 @@ def _fence(typing: Any) -> tuple[Any, Make]:
     return types.void(), make
 
 
+def _prefetch(typing: Any, address: Any) -> tuple[Any, Make]:
+    """Have the cache line at an address, which need not be anybody's, brought into the second-level cache."""
+
+    def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, _INT32, _INT32, _INT32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        reads, near, data = (ir.Constant(_INT32, number) for number in (0, 2, 1))
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), reads, near, data])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), make
+
+
 def _total(typing: Any, value: Any) -> tuple[Any, Make]:
     """The sum of the lanes, in a fixed order."""
 
@@ -186,6 +200,7 @@ store: Any = intrinsic(_writer(_VECTOR, lanes))
 # Past the caches, to an address that is a multiple of 32 bytes; `fence` comes after the last.
 stream: Any = intrinsic(_writer(_VECTOR, lanes, streams=True))
 fence: Any = intrinsic(_fence)
+prefetch: Any = intrinsic(_prefetch)
 store_float: Any = intrinsic(_writer(_FLOAT, types.float32))
 add: Any = intrinsic(_operation("fadd"))
 subtract: Any = intrinsic(_operation("fsub"))

@@ -3,6 +3,10 @@
 A is a stack of planes of rows, B is packed as (columns / 16, K, 16). Six rows by sixteen columns of C fill twelve of
 the sixteen vector registers of AVX2, with two for B and one for A. Four rows are as fast a row while the cache gives
 them, so that sixes and fours make every even number of rows without waste.
+
+Filters come from memory, each panel of sixteen columns once for a block of rows: the first rows would wait for it, and
+while the others find it in the cache, memory would have nothing to do. So the next panel is asked for during this one,
+evenly, which makes products of few rows half as fast again.
 """
 
 # ruff: noqa: D417 - related arguments share a line of the docstring.
@@ -13,17 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from faceloom.generators.fused.lanes import compiled, fma, load, load_float, spread, store
+from faceloom.generators.fused.lanes import compiled, fma, load, load_float, prefetch, spread, store
 
 ROWS, COLUMNS = 6, 16
 
 
 @compiled
-def _six_rows(a: int, a_row: int, b: int, depth: int, c: int, c_row: int) -> None:
+def _six_rows(a: int, a_row: int, b: int, depth: int, c: int, c_row: int, ahead: int, stride: int) -> None:
     zero = spread(np.float32(0))
     u0 = u1 = u2 = u3 = u4 = u5 = v0 = v1 = v2 = v3 = v4 = v5 = zero
     a1, a2, a3, a4, a5 = a + a_row, a + 2 * a_row, a + 3 * a_row, a + 4 * a_row, a + 5 * a_row
     for k in range(depth):
+        prefetch(ahead + stride * k)
         left, right = load(b, 16 * k), load(b, 16 * k + 8)
         x = spread(load_float(a, k))
         u0, v0 = fma(x, left, u0), fma(x, right, v0)
@@ -46,11 +51,12 @@ def _six_rows(a: int, a_row: int, b: int, depth: int, c: int, c_row: int) -> Non
 
 
 @compiled
-def _four_rows(a: int, a_row: int, b: int, depth: int, c: int, c_row: int) -> None:
+def _four_rows(a: int, a_row: int, b: int, depth: int, c: int, c_row: int, ahead: int, stride: int) -> None:
     zero = spread(np.float32(0))
     u0 = u1 = u2 = u3 = v0 = v1 = v2 = v3 = zero
     a1, a2, a3 = a + a_row, a + 2 * a_row, a + 3 * a_row
     for k in range(depth):
+        prefetch(ahead + stride * k)
         left, right = load(b, 16 * k), load(b, 16 * k + 8)
         x = spread(load_float(a, k))
         u0, v0 = fma(x, left, u0), fma(x, right, v0)
@@ -83,7 +89,7 @@ def _one_row(a: int, b: int, depth: int, c: int) -> None:
 
 @compiled
 def multiply_panel(a: int, a_row: int, b: int, rows: int, depth: int, c: int, c_row: int) -> None:
-    """Sixteen columns of C = A · B; `a_row` and `c_row` are bytes from row to row."""
+    """Sixteen columns of C = A · B; `a_row` and `c_row` are bytes from row to row. The next panel is behind this."""
     if rows < 4:
         for row in range(rows):
             _one_row(a + row * a_row, b, depth, c + row * c_row)
@@ -95,12 +101,15 @@ def multiply_panel(a: int, a_row: int, b: int, rows: int, depth: int, c: int, c_
     elif 0 < left < 3 and by_six:
         by_six -= 6  # seven or eight are two fours
     # The last six or four may overlap others: what an odd number has too few of is made twice.
+    ahead, stride = b + 64 * depth, -(-64 // (by_six // 6 + (rows - by_six + 3) // 4))
     for row in range(0, by_six, 6):
         row = min(row, rows - 6)
-        _six_rows(a + row * a_row, a_row, b, depth, c + row * c_row, c_row)
+        _six_rows(a + row * a_row, a_row, b, depth, c + row * c_row, c_row, ahead, stride)
+        ahead += stride * depth
     for row in range(by_six, rows, 4):
         row = min(row, rows - 4)
-        _four_rows(a + row * a_row, a_row, b, depth, c + row * c_row, c_row)
+        _four_rows(a + row * a_row, a_row, b, depth, c + row * c_row, c_row, ahead, stride)
+        ahead += stride * depth
 
 
 @compiled
