@@ -107,6 +107,26 @@ def test_train_makes_a_model_that_opens_photos(cli: Cli, tmp_path: Path) -> None
         assert (code, err.count(said)) == (2, 1)
 
 
+def test_batch_tells_of_every_photo(cli: Cli, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(PORTRAIT.read_bytes())
+    Image.new("RGB", (200, 200), (60, 120, 50)).save(photos / "b.png")
+    words = ["batch", photos, "--smile", "1", "--inversion", "encoder", "-o", out]
+    code, text, err = cli(*words)
+    assert (code, err) == (0, "")
+    assert text.splitlines()[1:] == [f"{photos / 'b.png'}: no face", "2 photo(s): 1 edited, 1 without a face; smile +1"]
+    assert open_photo(out / "a.jpg").size == open_photo(PORTRAIT).size
+    (photos / "c.jpg").write_text("this is not a picture")
+    code, text, err = cli(*words, "--json")
+    assert code == 2
+    assert [json.loads(line)["state"] for line in text.splitlines()] == ["kept", "no face", "failed"]
+    assert err.splitlines()[-1].startswith("faceloom: 1 of 3 photos failed")
+    code, _, err = cli("batch", photos / "b.png", "-o", tmp_path / "other")
+    assert (code, err) == (2, "faceloom: no face was found in any photo; nothing was edited\n")
+    assert cli("batch", photos, "smile", "-o", out)[0] == 2
+
+
 def bad_files(folder: Path) -> dict[str, Path]:
     paths = {name: folder / name for name in ("text.jpg", "dot.png", "huge.png", "grass.png", "cut.jpg")}
     paths["text.jpg"].write_text("this is not a picture")

@@ -19,6 +19,7 @@ from faceloom.settings import wait_asleep
 VERBS = {
     "studio": "Edit faces in a web page on this machine.",
     "edit": "Edit the face in a photo and put it back.",
+    "batch": "Edit many photos alike.",
     "invert": "Find the style code of a face and save it.",
     "render": "Edit an avatar: an inverted face that was saved.",
     "animate": "Move a face along a direction, as a video.",

@@ -66,18 +66,23 @@ def face_options(command: _CommandT) -> _CommandT:
     )(command)
 
 
+def check_face_options(face: int | None, all_faces: bool, inversion: str | None, fidelity: float | None) -> None:
+    """Raises UsageError if one face and all of them are asked for, or a method and a fidelity."""
+    if face is not None and all_faces:
+        raise UsageError("give either --face or --all-faces")
+    if inversion is not None and fidelity is not None:
+        raise UsageError("give either --fidelity or --inversion")
+
+
 def open_editor(
     photo: Path, model: Model, face: int | None, all_faces: bool, inversion: str | None, fidelity: float | None = None
 ) -> Editor:
     """Open a photo as `face_options` want it, with a bar.
 
     Raises:
-        UsageError: if one face and all of them are asked for, or a method and a fidelity; else as `Editor.open`.
+        UsageError: as `check_face_options`; else as `Editor.open`.
     """
-    if face is not None and all_faces:
-        raise UsageError("give either --face or --all-faces")
-    if inversion is not None and fidelity is not None:
-        raise UsageError("give either --fidelity or --inversion")
+    check_face_options(face, all_faces, inversion, fidelity)
     with bar("Finding the face and its code") as update:
         editor = Editor.open(
             photo,

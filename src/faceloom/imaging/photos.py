@@ -31,7 +31,10 @@ AI_NOTE: Final = "Edited with AI by Faceloom"
 """The note that saved photos carry in their EXIF description."""
 
 _READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
-_WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+"""Formats that a photo can be saved in, by suffix."""
+READABLE = frozenset({*WRITABLE, ".heic", ".heif", ".avif", ".gif", ".bmp", ".jp2"})
+"""Suffixes that photos usually have. What a file is, its content says."""
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _TURNS = {
@@ -182,9 +185,9 @@ def check_output(path: str | os.PathLike[str]) -> str:
         UsageError: the suffix is unknown, or the folder is missing or not writable.
     """
     path = Path(path)
-    form = _WRITABLE.get(path.suffix.lower())
+    form = WRITABLE.get(path.suffix.lower())
     if form is None:
-        raise UsageError(f"cannot tell a picture format from {_quote(path)}; end its name in {', '.join(_WRITABLE)}")
+        raise UsageError(f"cannot tell a picture format from {_quote(path)}; end its name in {', '.join(WRITABLE)}")
     if path.is_dir():
         raise UsageError(f"{_quote(path)} is a folder; name a file in it")
     if not path.parent.is_dir():

@@ -1,0 +1,99 @@
+"""`faceloom batch`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import takewhile
+from pathlib import Path
+
+import click
+
+from faceloom.batch import FORMATS, Job, Outcome, edit_photos, plan
+from faceloom.cli.options import (
+    FILE,
+    check_face_options,
+    device_option,
+    face_options,
+    model_option,
+    provenance_option,
+)
+from faceloom.cli.progress import bar, counted
+from faceloom.cli.recipes import Wishes, model_for, recipe_of, recipe_options, words_of
+from faceloom.errors import UsageError
+from faceloom.settings import keep_memory
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("photos", nargs=-1, type=click.UNPROCESSED, metavar="PHOTOS... [EDITS]...")
+@click.option("-o", "--out", type=FILE, required=True, help="Folder of the results, and of a journal of them.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Of the results; each photo's own where left out.")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and WebP.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each photo.")
+@provenance_option
+@face_options
+@device_option
+@model_option
+@recipe_options
+def batch(
+    photos: tuple[str, ...],
+    out: Path,
+    form: str | None,
+    quality: int,
+    as_json: bool,
+    no_provenance: bool,
+    face: int | None,
+    all_faces: bool,
+    inversion: str | None,
+    fidelity: float | None,
+    device: str,
+    model: str | None,
+    wishes: Wishes,
+) -> None:
+    """Edit the faces in PHOTOS, or in all photos of a folder, alike.
+
+    Edits are given as for `faceloom edit`, after the photos. A photo that fails stops nobody else; called again, the
+    same command goes on where it stopped, and edits anew what has changed.
+    """
+    check_face_options(face, all_faces, inversion, fidelity)
+    sources = [Path(word) for word in takewhile(lambda word: not word.startswith("--"), photos)]
+    tasks = plan(sources, out, form)
+    keep_memory()
+    recipe = recipe_of(wishes, photos[len(sources) :], model)
+    loaded, preset = model_for(recipe, wishes, device)
+    job = Job(
+        recipe,
+        preset,
+        wishes.strength,
+        "all" if all_faces else face,
+        inversion,  # type: ignore[arg-type]  # click has checked it
+        fidelity,
+        quality,
+        not no_provenance,
+    )
+    counts: Counter[str] = Counter()
+    with bar("Editing", len(tasks)) as update:
+        for outcome in counted(edit_photos(tasks, out, loaded, job), update):
+            counts[outcome.state] += 1
+            _tell(outcome, as_json)
+    states = [f"{counts[state]} {words}" for state, words in _STATES.items() if counts[state]]
+    click.echo(f"{len(tasks)} photo(s): {', '.join(states)}; {words_of(recipe)}", err=as_json)
+    if counts["failed"]:
+        raise UsageError(f"{counts['failed']} of {len(tasks)} photos failed; the same command tries them again")
+    if not counts["edited"] + counts["kept"]:
+        raise UsageError("no face was found in any photo; nothing was edited")
+
+
+_STATES = {"edited": "edited", "kept": "edited before", "no face": "without a face", "failed": "failed"}
+
+
+def _tell(outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(outcome.to_dict()))
+    elif outcome.state == "edited":
+        click.echo(f"{outcome.output}: {outcome.faces} face(s), {outcome.seconds:.1f} s")
+    elif outcome.state == "no face":
+        click.echo(f"{outcome.photo}: no face")
+    if outcome.message and not as_json:
+        kind = "failed" if outcome.state == "failed" else "note"
+        click.echo(f"{kind}: {outcome.photo}: {outcome.message}", err=True)
