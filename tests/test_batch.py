@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,10 +15,12 @@ from PIL import Image
 from faceloom.batch import JOURNAL, Job, Outcome, edit_photos, plan
 from faceloom.editor import Editor
 from faceloom.errors import UsageError
+from faceloom.faces.detect import detect
 from faceloom.imaging.photos import open_photo
 from faceloom.model import load_model
 from faceloom.presets import find_preset
 from faceloom.recipe import Edit, Recipe
+from faceloom.types import Face, Photo
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 JOB = Job(Recipe((Edit("smile", 1.0),)), inversion="encoder", provenance=False)
@@ -58,7 +61,8 @@ def test_each_photo_is_edited_as_it_would_be_alone(run: Callable[..., list[Outco
     alone = Editor.open(photos / "beard.jpg", inverter="encoder").render(JOB.recipe).photo
     assert np.array_equal(open_photo(found[0].output).pixels, alone.pixels)
     assert "cut.jpg" in found[1].message
-    assert sorted(path.name for path in found[0].output.parent.iterdir()) == ["beard.png", JOURNAL, "portrait.png"]
+    names = sorted(path.name for path in found[0].output.parent.iterdir() if not path.name.startswith("."))
+    assert names == ["beard.png", JOURNAL, "portrait.png"]
 
 
 def test_what_is_done_is_kept_until_something_changes(run: Callable[..., list[Outcome]], photos: Path) -> None:
@@ -69,19 +73,33 @@ def test_what_is_done_is_kept_until_something_changes(run: Callable[..., list[Ou
     }  # fmt: skip
     assert again[0].output.stat().st_mtime_ns == made
     assert again[0].faces == 1
-    shutil.copy(EXAMPLES / "distant.jpg", photos / "beard.jpg")
     again[3].output.unlink()
-    assert states(run())["beard.jpg"] == states(run(replace(JOB, quality=90)))["portrait.jpg"] == "edited"
     assert states(run())["portrait.jpg"] == "edited"
+    shutil.copy(EXAMPLES / "distant.jpg", photos / "beard.jpg")
+    assert states(run()) == {
+        "beard.jpg": "edited", "cut.jpg": "failed", "grass.png": "no face", "portrait.jpg": "kept"
+    }  # fmt: skip
+    assert states(run(replace(JOB, recipe=Recipe())))["portrait.jpg"] == "edited"
 
 
-def test_an_interrupted_line_is_done_again_and_others_are_not(run: Callable[..., list[Outcome]]) -> None:
+def test_what_is_interrupted_is_done_again(run: Callable[..., list[Outcome]]) -> None:
     journal = run()[0].output.parent / JOURNAL
     text = journal.read_text()
-    journal.write_text(text[:-10])
-    found = states(run())
-    assert (found["beard.jpg"], found["portrait.jpg"]) == ("kept", "failed"), "its result is there, but who made it?"
-    assert all(json.loads(line)["stamp"] for line in journal.read_text().splitlines())
+    for cut in (10, len(text.splitlines()[-1]) + 1):  # within the line that tells of a result, and before it
+        journal.write_text(text[:-cut])
+        found = states(run())
+        assert (found["beard.jpg"], found["portrait.jpg"]) == ("kept", "edited")
+        assert all(json.loads(line)["stamp"] for line in journal.read_text().splitlines())
+
+
+def test_a_photo_that_lost_its_face_gets_its_result_again(run: Callable[..., list[Outcome]], photos: Path) -> None:
+    run()
+    shutil.copy(photos / "grass.png", photos / "beard.jpg")
+    found = run()
+    assert found[0].state == "no face"
+    assert "is of what the photo was before" in found[0].message
+    shutil.copy(EXAMPLES / "beard.jpg", photos / "beard.jpg")
+    assert states(run())["beard.jpg"] == "edited"
 
 
 def test_a_strangers_file_stays(run: Callable[..., list[Outcome]], tmp_path: Path) -> None:
@@ -89,9 +107,60 @@ def test_a_strangers_file_stays(run: Callable[..., list[Outcome]], tmp_path: Pat
     (tmp_path / "out" / "beard.png").write_bytes(b"mine")
     found = run()
     assert found[0].state == "failed"
-    assert "was there before" in found[0].message
+    assert "no batch has made it" in found[0].message
     assert (tmp_path / "out" / "beard.png").read_bytes() == b"mine"
     assert found[3].state == "edited"
+
+
+def test_a_result_is_replaced_by_that_of_the_same_photo_alone(
+    run: Callable[..., list[Outcome]], photos: Path, tmp_path: Path
+) -> None:
+    output = run()[0].output
+    other = tmp_path / "other" / "beard.jpg"
+    other.parent.mkdir()
+    shutil.copy(EXAMPLES / "portrait.jpg", other)
+    before = output.read_bytes()
+    found = list(edit_photos(plan([other], output.parent, "png"), output.parent, load_model(), JOB))
+    assert found[0].state == "failed"
+    assert "is made of" in found[0].message
+    output.write_bytes(before + b"touched up")
+    found = run(replace(JOB, recipe=Recipe()))
+    assert "was changed since" in found[0].message
+    assert output.read_bytes() == before + b"touched up"
+
+
+def test_two_batches_do_not_share_a_folder(run: Callable[..., list[Outcome]], photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = edit_photos(plan([photos], out, "png"), out, load_model(), JOB)
+    next(first)
+    with pytest.raises(UsageError, match="another batch is writing"):
+        run()
+    first.close()  # type: ignore[attr-defined]
+    assert states(run())["beard.jpg"] == "kept"
+
+
+def test_whatever_goes_wrong_with_a_photo_stops_no_other(
+    run: Callable[..., list[Outcome]], photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_memory(photo: Photo) -> tuple[Face, ...]:
+        if "beard" in photo.name:
+            raise RuntimeError("can't allocate memory")
+        return detect(photo)
+
+    monkeypatch.setattr("faceloom.batch.detect", short_of_memory)
+    (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes((photos / "portrait.jpg").read_bytes())
+    found = run()
+    assert found[0].message == "unexpected: RuntimeError: can't allocate memory"
+    assert [outcome.state for outcome in found] == ["failed", "edited", "failed", "no face", "edited"]
+
+
+def test_a_full_disk_stops_the_batch(run: Callable[..., list[Outcome]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("faceloom.batch.save_picture", full)
+    with pytest.raises(UsageError, match="No space left"):
+        run()
 
 
 def test_a_preset_suits_each_face(run: Callable[..., list[Outcome]], photos: Path) -> None:
@@ -110,13 +179,22 @@ def test_a_format_is_the_photos_own_or_jpeg(photos: Path, tmp_path: Path) -> Non
 
 
 def test_plans_that_would_lose_something_are_refused(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="take the place of a photo"):
-        plan([photos], photos)
-    shutil.copy(photos / "beard.jpg", photos / "beard.webp")
+    for out in (photos, photos / "within" / ".."):
+        with pytest.raises(UsageError, match="is where the photos are"):
+            plan([photos], out, "webp")
+    with pytest.raises(UsageError, match="is where the photos are"):
+        plan([photos / "beard.jpg"], photos)
+    shutil.copy(photos / "beard.jpg", photos / "BEARD.webp")
     with pytest.raises(UsageError, match=r"would both become 'beard.png'"):
         plan([photos], tmp_path / "out", "png")
+
+
+def test_sources_without_photos_are_refused(photos: Path, tmp_path: Path) -> None:
+    (photos / "within" / "._beard.jpg").write_bytes(b"of a Mac")
     with pytest.raises(UsageError, match="there are no photos in"):
         plan([photos / "within"], tmp_path / "out")
+    with pytest.raises(UsageError, match="there is no photo or folder"):
+        plan([photos, tmp_path / "smile"], tmp_path / "out")
     with pytest.raises(UsageError, match="name the photos"):
         plan([], tmp_path / "out")
 
@@ -124,8 +202,12 @@ def test_plans_that_would_lose_something_are_refused(photos: Path, tmp_path: Pat
 def test_what_concerns_all_photos_stops_before_the_first(run: Callable[..., list[Outcome]], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no-such"):
         run(replace(JOB, recipe=Recipe((Edit("no-such", 1.0),))))
-    (tmp_path / "out").mkdir(exist_ok=True)
-    (tmp_path / "out" / JOURNAL).write_text('{"a": 1}\n')
-    with pytest.raises(UsageError, match="is no journal of a batch"):
-        run()
-    assert os.listdir(tmp_path / "out") == [JOURNAL]
+    with pytest.raises(UsageError, match="counted from 1"):
+        run(replace(JOB, face=0))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    for text, said in (('{"a": 1}\n', "of another kind in line 1"), ("a\n", "damaged in line 1")):
+        (tmp_path / "out" / JOURNAL).write_text(text)
+        with pytest.raises(UsageError, match=said):
+            run()
+        assert (tmp_path / "out" / JOURNAL).read_text() == text

@@ -1,33 +1,42 @@
 """The same edit for many photos: it goes on when one of them fails, and where it stopped when it is called again.
 
 The folder of the results holds a journal, one line of JSON for each photo that is done with. A photo is not edited
-again while it, the model and what is asked for stay as they were.
+again while its file, the model and what is asked for stay as they were. A result is replaced only by that of the same
+photo, and only if nobody else has changed it since.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast
 
-from faceloom.editor import Editor, InverterName
+import filelock
+from torch import nn
+
+import faceloom
+from faceloom.editor import Editor, InverterName, make_inverter
 from faceloom.errors import FaceloomError, UsageError
 from faceloom.faces.detect import detect
 from faceloom.files import replacing
+from faceloom.generators.protocol import fingerprint_of
 from faceloom.imaging.photos import READABLE, WRITABLE, check_output, open_photo
 from faceloom.model import Model
 from faceloom.presets import Preset
 from faceloom.provenance.claims import Claim
-from faceloom.provenance.saving import save_picture
+from faceloom.provenance.saving import mark_in_use, save_picture
+from faceloom.provenance.signer import load_signing_key
 from faceloom.recipe import Recipe
 
 JOURNAL = "faceloom-batch.jsonl"
 FORMATS = ("jpg", "png", "webp", "tif")
 State = Literal["edited", "kept", "no face", "failed"]
+_FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -92,33 +101,24 @@ def plan(sources: Sequence[Path], out: Path, form: str | None = None) -> list[Ta
     """Where the results of photos go: each under its own name, in `out`.
 
     Args:
-        sources: photos, and folders whose photos are taken, not those in folders within.
-        out: the folder of the results; need not exist.
+        sources: photos, and folders whose photos are taken, but for hidden ones and those in folders within.
+        out: the folder of the results; need not exist, and must be none that photos are in.
         form: one of `FORMATS`; the photo's own where None, JPEG where that cannot be written.
 
     Raises:
-        UsageError: if there are none, a folder has none, two would have the same result, or one would take the place of
-            a photo.
+        UsageError: if there are none, a source is missing or has none, or two would have the same result.
     """
-    photos: list[Path] = []
-    for source in sources:
-        found = [source]
-        if source.is_dir():
-            found = sorted(path for path in source.iterdir() if path.suffix.lower() in READABLE and path.is_file())
-            if not found:
-                raise UsageError(f"there are no photos in {str(source)!r}; name a folder of photos, or photos")
-        photos += found
+    photos = [photo for source in sources for photo in _photos_of(source)]
     if not photos:
         raise UsageError("name the photos, or a folder of them")
-    originals = {photo.resolve() for photo in photos}
-    tasks: dict[Path, Task] = {}
+    tasks: dict[str, Task] = {}
     for photo in photos:
+        if photo.resolve().parent == out.resolve() or photo.parent.resolve() == out.resolve():
+            raise UsageError(f"{str(out)!r} is where the photos are; choose another folder for the results")
         task = Task(photo, out / f"{photo.stem}{_suffix(photo, form)}")
-        place = task.output.resolve()
-        if place in originals:
-            raise UsageError(f"{str(task.output)!r} would take the place of a photo; choose another folder for results")
-        before = tasks.setdefault(place, task)
-        if before is not task and before.photo.resolve() != photo.resolve():
+        # Without regard to case, which not every disk knows.
+        before = tasks.setdefault(task.output.name.casefold(), task)
+        if before.photo.resolve() != photo.resolve():
             raise UsageError(
                 f"{str(before.photo)!r} and {str(photo)!r} would both become {task.output.name!r}; rename one of them"
             )
@@ -128,8 +128,8 @@ def plan(sources: Sequence[Path], out: Path, form: str | None = None) -> list[Ta
 def edit_photos(tasks: Iterable[Task], out: Path, model: Model, job: Job) -> Iterator[Outcome]:
     """Edit photos one after the other, and tell of each as soon as it is done with.
 
-    Results and the journal's lines are written whole; what is interrupted is done again by the next call. A file that
-    is in a result's place, but not in the journal, stays, and its photo fails.
+    Results and the journal's lines are written whole; what is interrupted is done again by the next call. A file in a
+    result's place that is not the photo's own result, as it was written, stays, and the photo fails.
 
     Args:
         tasks: from `plan`.
@@ -138,82 +138,116 @@ def edit_photos(tasks: Iterable[Task], out: Path, model: Model, job: Job) -> Ite
         job: what to do.
 
     Raises:
-        UsageError: if the folder cannot be written to, a direction or twin is unknown, or the journal is not one.
+        UsageError: if the folder cannot be written to or another batch writes to it, a direction or twin is unknown,
+            there is no such face or method, the journal is not one, or the disk is full.
     """
     tasks = list(tasks)
     job = replace(job, recipe=replace(job.recipe, model=model.id))
     model.directions.check_known(job.recipe.edits)
-    if job.recipe.twin:
-        model.twins.path(job.recipe.twin)
+    if isinstance(job.face, int) and job.face < 1:
+        raise UsageError(f"faces are counted from 1, not {job.face}")
+    if job.inversion is not None:
+        make_inverter(job.inversion, model)
+    if job.provenance and mark_in_use() == "credentials":
+        load_signing_key()
+    asked = _identity(model, job)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out / ".faceloom-batch.lock", timeout=0)
+        check_output(out / "any.png")
+        with lock:
+            journal = _Journal(out / JOURNAL)
+            for task in tasks:
+                yield _outcome(task, model, job, journal, asked)
+    except filelock.Timeout as error:
+        raise UsageError(f"another batch is writing to {str(out)!r}; wait for it, or choose another folder") from error
     except OSError as error:
-        raise UsageError(f"cannot make the folder {str(out)!r} ({error.strerror or error})") from error
-    for task in tasks[:1]:
-        check_output(task.output)
-    journal = _Journal(out / JOURNAL)
-    asked = _identity(model, job)
-    for task in tasks:
-        started = time.monotonic()
-        stamp = _stamp(task.photo, asked)
-        outcome = journal.outcome(task, stamp)
-        if outcome is None:
-            outcome = replace(_edit(task, model, job, journal), seconds=time.monotonic() - started)
-            journal.add(outcome, stamp)
-        yield outcome
+        raise UsageError(f"cannot use the folder {str(out)!r} ({error.strerror or error}); choose another") from error
 
 
-def _edit(task: Task, model: Model, job: Job, journal: _Journal) -> Outcome:
-    failed = Outcome(task.photo, task.output, "failed")
-    if task.output.exists() and not journal.made(task):
-        words = (
-            f"{str(task.output)!r} was there before and is not of this batch; move it away, or choose another folder"
-        )
-        return replace(failed, message=words)
+def _photos_of(source: Path) -> list[Path]:
     try:
-        photo = open_photo(task.photo)
-        found = detect(photo)
-        if not found:
-            return replace(failed, state="no face")
-        editor = Editor.open(
-            photo, model=model, face=job.face, inverter=job.inversion, fidelity=job.fidelity, found=found
-        )
-        recipe = job.recipe if job.preset is None else job.preset.recipe_for(editor, job.strength, job.recipe)
-        claim = Claim(recipe) if job.provenance else None
-        save_picture(editor.render(recipe).photo, task.output, claim, quality=job.quality)
-    except FaceloomError as error:
-        return replace(failed, message=" ".join(str(error).split()))
+        if not source.is_dir():
+            if not source.exists():
+                raise UsageError(f"there is no photo or folder {str(source)!r}")
+            return [source]
+        every = sorted(path for path in source.iterdir() if path.suffix.lower() in READABLE and path.is_file())
+    except OSError as error:
+        raise UsageError(f"cannot read {str(source)!r} ({error.strerror or error})") from error
+    found = [path for path in every if not path.name.startswith(".")]
+    if not found:
+        raise UsageError(f"there are no photos in {str(source)!r}; name a folder of photos, or photos")
+    return found
+
+
+def _outcome(task: Task, model: Model, job: Job, journal: _Journal, asked: str) -> Outcome:
+    """What becomes of a photo; whatever goes wrong with it stops no other."""
+    started = time.monotonic()
+    failed = Outcome(task.photo, task.output, "failed")
+    try:
+        stamp = _stamp(task.photo, asked)
+        known = journal.outcome(task, stamp)
+        outcome = _edit(task, model, job, journal, stamp) if known is None else known
+    except (FaceloomError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            raise
+        outcome = replace(failed, message=" ".join(str(error).split()))
+    except (MemoryError, RuntimeError) as error:  # as PyTorch says that memory is short
+        outcome = replace(failed, message=f"unexpected: {type(error).__name__}: {' '.join(str(error).split())}")
+    return replace(outcome, seconds=time.monotonic() - started)
+
+
+def _edit(task: Task, model: Model, job: Job, journal: _Journal, stamp: str) -> Outcome:
+    journal.check_place(task)
+    photo = open_photo(task.photo)
+    found = detect(photo)
+    if not found:
+        journal.add(task, stamp, "no face")
+        words = f"{str(task.output)!r} is of what the photo was before" if task.output.exists() else ""
+        return Outcome(task.photo, task.output, "no face", words)
+    editor = Editor.open(photo, model=model, face=job.face, inverter=job.inversion, fidelity=job.fidelity, found=found)
+    recipe = job.recipe if job.preset is None else job.preset.recipe_for(editor, job.strength, job.recipe)
+    rendered = editor.render(recipe).photo
+    journal.check_place(task)  # once more: that took a while
+    journal.add(task, stamp, "begun")
+    save_picture(rendered, task.output, Claim(recipe) if job.provenance else None, quality=job.quality)
+    journal.add(task, stamp, "edited", len(editor.faces))
     notes = [str(face.likeness) for face in editor.faces if face.likeness is not None and face.likeness.poor]
-    return replace(failed, state="edited", message="; ".join(dict.fromkeys(notes)), faces=len(editor.faces))
+    return Outcome(task.photo, task.output, "edited", "; ".join(dict.fromkeys(notes)), len(editor.faces))
 
 
 class _Journal:
-    """What was done in a folder, by result; the last line of a photo counts."""
+    """What was done in a folder, by the name of the result: the last line of each, and the last that owns a file.
+
+    A result is announced before it is written ("begun"), so that one whose second line was lost is still known.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines: dict[str, dict[str, Any]] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+        self._owns: dict[str, dict[str, Any]] = {}
         try:
             text = path.read_text(encoding="utf-8") if path.exists() else ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {str(path)!r} ({error}); move it away") from error
-        lines = text.splitlines(keepends=True)
-        for number, line in enumerate(lines):
-            if not line.endswith("\n"):  # the writer was interrupted; its photo is done again
-                self._cut(text[: -len(line)])
+        except UnicodeDecodeError as error:
+            raise UsageError(self._refusal(f"is not text: {error}")) from error
+        for number, line in enumerate(text.splitlines(keepends=True), start=1):
+            if not line.endswith("\n"):  # the writer was interrupted
+                with replacing(path) as file:
+                    file.write(text[: -len(line)].encode())
                 break
             try:
                 entry = json.loads(line)
-                self._lines[str(entry["output"])] = {name: entry[name] for name in ("stamp", "state", "faces")}
-                known = entry["state"] in get_args(State)
-            except (ValueError, TypeError, KeyError) as error:
-                raise UsageError(f"{str(path)!r} is no journal of a batch (line {number + 1}); move it away") from error
-            if not known:
-                raise UsageError(f"{str(path)!r} was written by another version of Faceloom; move it away")
+                complete = entry.keys() >= {"output", "photo", "stamp", "state", "faces", "size", "changed"}
+            except (ValueError, AttributeError) as error:
+                raise UsageError(self._refusal(f"is damaged in line {number}")) from error
+            if not complete:
+                raise UsageError(self._refusal(f"is of another kind in line {number}"))
+            self._take(entry)
 
     def outcome(self, task: Task, stamp: str) -> Outcome | None:
         """What became of a photo before, if nothing has changed since."""
-        entry = self._lines.get(task.output.name)
+        entry = self._last.get(task.output.name)
         if entry is None or entry["stamp"] != stamp:
             return None
         if entry["state"] == "no face":
@@ -222,25 +256,45 @@ class _Journal:
             return Outcome(task.photo, task.output, "kept", faces=int(entry["faces"]))
         return None
 
-    def made(self, task: Task) -> bool:
-        """Whether a batch has made the file that is in a result's place."""
-        return self._lines.get(task.output.name, {}).get("state") == "edited"
-
-    def add(self, outcome: Outcome, stamp: str) -> None:
-        """Write a line. A photo that fails leaves its earlier result, and the line that tells of it."""
-        if outcome.state == "failed":
+    def check_place(self, task: Task) -> None:
+        """Raises UsageError if a file that must not be lost is where a result goes."""
+        if not task.output.exists():
             return
-        entry = {**outcome.to_dict(), "output": outcome.output.name, "stamp": stamp}
-        self._lines[outcome.output.name] = entry
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise UsageError(f"cannot write {str(self.path)!r} ({error.strerror or error})") from error
+        entry = self._owns.get(task.output.name)
+        words = f"{str(task.output)!r} is there already, and "
+        if entry is None:
+            words += "no batch has made it"
+        elif entry["photo"] != str(task.photo.resolve()):
+            words += f"is made of {entry['photo']!r}"
+        elif entry["state"] == "edited" and [entry["size"], entry["changed"]] != _facts(task.output):
+            words += "was changed since it was made"
+        else:
+            return
+        raise UsageError(f"{words}; move it away, or choose another folder for the results")
 
-    def _cut(self, text: str) -> None:
-        with replacing(self.path) as file:
-            file.write(text.encode())
+    def add(self, task: Task, stamp: str, state: Literal["begun", "edited", "no face"], faces: int = 0) -> None:
+        """Write a line."""
+        size, changed = _facts(task.output) if state == "edited" else (0, 0)
+        entry = {
+            "output": task.output.name,
+            "photo": str(task.photo.resolve()),
+            "state": state,
+            "faces": faces,
+            "size": size,
+            "changed": changed,
+            "stamp": stamp,
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        self._take(entry)
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        self._last[entry["output"]] = entry
+        if entry["state"] != "no face":
+            self._owns[entry["output"]] = entry
+
+    def _refusal(self, what: str) -> str:
+        return f"the journal {str(self.path)!r} {what}; choose another folder for the results"
 
 
 def _suffix(photo: Path, form: str | None) -> str:
@@ -250,17 +304,29 @@ def _suffix(photo: Path, form: str | None) -> str:
     return own if own in WRITABLE else ".jpg"
 
 
+def _facts(path: Path) -> list[int]:
+    """Size of a file in bytes, and when it was changed."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
 def _identity(model: Model, job: Job) -> str:
-    """All that a result depends on, but for the photo."""
-    twin = model.twins.path(job.recipe.twin).stat().st_mtime_ns if job.recipe.twin else 0
-    return json.dumps([model.generator.fingerprint, twin, asdict(job)], sort_keys=True)
+    """What a result depends on besides the photo: networks, directions, what is asked for, and this version."""
+    digest = hashlib.sha256(f"{faceloom.__version__} {model.generator.fingerprint}".encode())
+    if model.encoder is not None:
+        digest.update(fingerprint_of(cast(nn.Module, model.encoder)).encode())
+    for one in model.directions:
+        digest.update(f"{one.name} {one.space} {one.layers} {one.range}".encode())
+        for tensor in (one.vector, one.bend):
+            digest.update(b"-" if tensor is None else tensor.cpu().numpy().tobytes())
+    for probe in model.directions.probes.values():
+        digest.update(f"{probe.name} {probe.offset}".encode() + probe.weights.cpu().numpy().tobytes())
+    effects = {name: dict(row) for name, row in model.directions.effects.items()}
+    twin = _facts(model.twins.path(job.recipe.twin)) if job.recipe.twin else []
+    digest.update(json.dumps([effects, twin, asdict(job)], sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _stamp(photo: Path, asked: str) -> str:
     """Of a photo as it is and what is asked for."""
-    try:
-        facts = photo.stat()
-        seen = f"{photo.resolve()} {facts.st_size} {facts.st_mtime_ns}"
-    except OSError:
-        seen = str(photo)
-    return hashlib.sha256(f"{seen} {asked}".encode()).hexdigest()
+    return hashlib.sha256(f"{_facts(photo)} {asked}".encode()).hexdigest()

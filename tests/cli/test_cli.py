@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import faceloom
+from faceloom.batch import Outcome, Task
 from faceloom.checkpoints import native
 from faceloom.cli.main import VERBS, main
 from faceloom.imaging.photos import open_photo
@@ -115,7 +116,8 @@ def test_batch_tells_of_every_photo(cli: Cli, tmp_path: Path) -> None:
     words = ["batch", photos, "--smile", "1", "--inversion", "encoder", "-o", out]
     code, text, err = cli(*words)
     assert (code, err) == (0, "")
-    assert text.splitlines()[1:] == [f"{photos / 'b.png'}: no face", "2 photo(s): 1 edited, 1 without a face; smile +1"]
+    summary = "2 photo(s): 1 edited, 1 without a face; smile +1"
+    assert text.splitlines()[1:] == [f"2/2 {photos / 'b.png'}: without a face", summary]
     assert open_photo(out / "a.jpg").size == open_photo(PORTRAIT).size
     (photos / "c.jpg").write_text("this is not a picture")
     code, text, err = cli(*words, "--json")
@@ -124,7 +126,23 @@ def test_batch_tells_of_every_photo(cli: Cli, tmp_path: Path) -> None:
     assert err.splitlines()[-1].startswith("faceloom: 1 of 3 photos failed")
     code, _, err = cli("batch", photos / "b.png", "-o", tmp_path / "other")
     assert (code, err) == (2, "faceloom: no face was found in any photo; nothing was edited\n")
-    assert cli("batch", photos, "smile", "-o", out)[0] == 2
+    code, _, err = cli("batch", photos, "smile", "1", "-o", out)
+    assert (code, "no photo or folder 'smile'" in err) == (2, True)
+    code, _, err = cli("batch", "--smile", "1", photos, "-o", out)
+    assert (code, "before the edits" in err) == (2, True)
+
+
+def test_a_batch_that_is_stopped_says_how_far_it_came(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(tasks: list[Task], *_: object) -> Iterator[Outcome]:
+        yield Outcome(tasks[0].photo, tasks[0].output, "edited", faces=1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("faceloom.cli.batch.edit_photos", stopped)
+    code, text, err = cli("batch", PORTRAIT, "--preset", "grandparent", "-o", tmp_path / "out")
+    assert (code, err) == (130, "faceloom: stopped after 1 of 1; the same command goes on\n")
+    assert text == f"1/1 {tmp_path / 'out' / 'portrait.jpg'}: 1 face(s), 0.0 s\n"
 
 
 def bad_files(folder: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from itertools import takewhile
 from pathlib import Path
@@ -18,7 +19,6 @@ from faceloom.cli.options import (
     model_option,
     provenance_option,
 )
-from faceloom.cli.progress import bar, counted
 from faceloom.cli.recipes import Wishes, model_for, recipe_of, recipe_options, words_of
 from faceloom.errors import UsageError
 from faceloom.settings import keep_memory
@@ -57,6 +57,8 @@ def batch(
     """
     check_face_options(face, all_faces, inversion, fidelity)
     sources = [Path(word) for word in takewhile(lambda word: not word.startswith("--"), photos)]
+    if photos and not sources:
+        raise UsageError("name the photos, or a folder of them, before the edits")
     tasks = plan(sources, out, form)
     keep_memory()
     recipe = recipe_of(wishes, photos[len(sources) :], model)
@@ -72,12 +74,17 @@ def batch(
         not no_provenance,
     )
     counts: Counter[str] = Counter()
-    with bar("Editing", len(tasks)) as update:
-        for outcome in counted(edit_photos(tasks, out, loaded, job), update):
+    try:
+        for number, outcome in enumerate(edit_photos(tasks, out, loaded, job), start=1):
             counts[outcome.state] += 1
-            _tell(outcome, as_json)
+            _tell(outcome, f"{number}/{len(tasks)}", as_json)
+    except KeyboardInterrupt:
+        click.echo(f"faceloom: stopped after {counts.total()} of {len(tasks)}; the same command goes on", err=True)
+        sys.exit(130)
     states = [f"{counts[state]} {words}" for state, words in _STATES.items() if counts[state]]
-    click.echo(f"{len(tasks)} photo(s): {', '.join(states)}; {words_of(recipe)}", err=as_json)
+    done = [words_of(recipe)] if recipe.edits or recipe.twin or preset is None else []
+    done += [] if preset is None else [f"the preset {preset.name}"]
+    click.echo(f"{len(tasks)} photo(s): {', '.join(states)}; {' and '.join(done)}", err=as_json)
     if counts["failed"]:
         raise UsageError(f"{counts['failed']} of {len(tasks)} photos failed; the same command tries them again")
     if not counts["edited"] + counts["kept"]:
@@ -87,13 +94,19 @@ def batch(
 _STATES = {"edited": "edited", "kept": "edited before", "no face": "without a face", "failed": "failed"}
 
 
-def _tell(outcome: Outcome, as_json: bool) -> None:
+def _tell(outcome: Outcome, place: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(outcome.to_dict()))
-    elif outcome.state == "edited":
-        click.echo(f"{outcome.output}: {outcome.faces} face(s), {outcome.seconds:.1f} s")
-    elif outcome.state == "no face":
-        click.echo(f"{outcome.photo}: no face")
-    if outcome.message and not as_json:
-        kind = "failed" if outcome.state == "failed" else "note"
-        click.echo(f"{kind}: {outcome.photo}: {outcome.message}", err=True)
+        return
+    if outcome.state == "edited":
+        click.echo(f"{place} {_shown(outcome.output)}: {outcome.faces} face(s), {outcome.seconds:.1f} s")
+    elif outcome.state != "failed":
+        click.echo(f"{place} {_shown(outcome.photo)}: {_STATES[outcome.state]}")
+    if outcome.message:
+        words = f"{place} {_shown(outcome.photo)}: failed" if outcome.state == "failed" else "note"
+        click.echo(f"{words}: {outcome.message}", err=True)
+
+
+def _shown(path: Path) -> str:
+    """A path on one line, whatever its name holds."""
+    return str(path) if str(path).isprintable() else repr(str(path))

@@ -104,7 +104,8 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option(
     "--channels",
     callback=_numbers,
-    help="Feature maps of the generator for 4, 8, ... pixels, as in 128,128,96,64; no fewer than those of --start.",
+    help="Feature maps of the generator for 4, 8, ... pixels, as in 128,128,96,64; no fewer than those of --start, "
+    "whose discriminator is left out where there are more.",
 )
 @click.option("--batch", type=click.IntRange(2, 512), help="Images a step.  [default: 16, or the recipe's]")
 @click.option(

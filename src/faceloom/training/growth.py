@@ -36,7 +36,7 @@ def grow(small: nn.Module, large: nn.Module) -> None:
     for name, tensor in known.items():
         if name.startswith("offsets.") and isinstance(large, ResidualEncoder):
             continue
-        if isinstance(large, StyleGAN2) and _is_wider(own.get(name), tensor):
+        if isinstance(large, StyleGAN2) and _is_wider(name, own.get(name), tensor):
             _widen(name, own[name], tensor)
             continue
         if name not in own or own[name].shape != tensor.shape:
@@ -59,8 +59,11 @@ def grow(small: nn.Module, large: nn.Module) -> None:
             target[: len(source)].copy_(source)
 
 
-def _is_wider(new: Tensor | None, old: Tensor) -> bool:
-    if new is None or new.shape == old.shape or new.dim() != old.dim():
+def _is_wider(name: str, new: Tensor | None, old: Tensor) -> bool:
+    """Whether a tensor has more feature maps, and all else alike; the last side of an affine's weight is w_dim."""
+    if new is None or new.shape == old.shape or new.dim() != old.dim() or not name.startswith(("const", "blocks.")):
+        return False
+    if ".affine.weight" in name and new.shape[1] != old.shape[1]:
         return False
     return all(a >= b for a, b in zip(new.shape, old.shape, strict=True))
 

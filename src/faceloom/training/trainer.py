@@ -82,7 +82,7 @@ class Trainer:
         device: where to train.
         start: networks to start from, of the same or a smaller resolution, instead of random weights; the run then has
             neither a warm start nor a stage at half resolution. What they lack begins as an enlarged copy of their
-            picture.
+            picture. A discriminator begins anew where the generator gets more feature maps.
         portable: a folder of the run's state in small files, see `faceloom.training.portable`; one that is further on
             than the state in `out` is resumed instead.
         arithmetic: number format and compilation.
@@ -144,7 +144,8 @@ class Trainer:
         if start is not None:
             grow(start[0], self.generator)
             grow(start[1], self.encoder)
-            if len(start) == 3 and start[2] is not None and self.discriminator is not None:
+            widened = start[0].config.channels != config.channels[: len(start[0].config.channels)]
+            if len(start) == 3 and start[2] is not None and self.discriminator is not None and not widened:
                 grow(start[2], self.discriminator)
         self.averaged = nn.ModuleDict(
             {"generator": copy.deepcopy(self.generator), "encoder": copy.deepcopy(self.encoder)}

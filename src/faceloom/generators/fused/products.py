@@ -101,7 +101,7 @@ def multiply_panel(a: int, a_row: int, b: int, rows: int, depth: int, c: int, c_
     elif 0 < left < 3 and by_six:
         by_six -= 6  # seven or eight are two fours
     # The last six or four may overlap others: what an odd number has too few of is made twice.
-    ahead, stride = b + 64 * depth, -(-64 // (by_six // 6 + (rows - by_six + 3) // 4))
+    ahead, stride = b + 64 * depth, -(-64 // ((by_six + 5) // 6 + (rows - by_six + 3) // 4))
     for row in range(0, by_six, 6):
         row = min(row, rows - 6)
         _six_rows(a + row * a_row, a_row, b, depth, c + row * c_row, c_row, ahead, stride)
