@@ -112,8 +112,9 @@ def plan(sources: Sequence[Path], out: Path, form: str | None = None) -> list[Ta
     if not photos:
         raise UsageError("name the photos, or a folder of them")
     tasks: dict[str, Task] = {}
+    place = out.resolve()
     for photo in photos:
-        if photo.resolve().parent == out.resolve() or photo.parent.resolve() == out.resolve():
+        if place in (photo.resolve().parent, photo.parent.resolve()):
             raise UsageError(f"{str(out)!r} is where the photos are; choose another folder for the results")
         task = Task(photo, out / f"{photo.stem}{_suffix(photo, form)}")
         # Without regard to case, which not every disk knows.

@@ -70,13 +70,11 @@ def _is_wider(name: str, new: Tensor | None, old: Tensor) -> bool:
 
 def _widen(name: str, new: Tensor, old: Tensor) -> None:
     """Put a generator's tensor into a wider one: new maps keep their random weights, and old ones do not hear them."""
-    heard = old
-    kernel = new.dim() == 4 and not name.startswith("const")
-    if kernel:
+    if new.dim() == 4 and not name.startswith("const"):  # filters
         new[: len(old)].zero_()
     if ".to_rgb.weight" in name:  # which a layer scales by the number of its inputs
-        heard = old * math.sqrt(new.shape[1] / old.shape[1])
-    new[tuple(slice(side) for side in old.shape)] = heard
+        old = old * math.sqrt(new.shape[1] / old.shape[1])
+    new[tuple(slice(side) for side in old.shape)] = old
 
 
 def _aligned_at_the_coarse_end(state: dict[str, Tensor], added: int) -> dict[str, Tensor]:
