@@ -13,7 +13,7 @@ import click
 from faceloom.batch import FORMATS, Job, Outcome, edit_photos, plan
 from faceloom.cli.options import (
     FILE,
-    check_face_options,
+    FaceChoice,
     device_option,
     face_options,
     model_option,
@@ -42,10 +42,7 @@ def batch(
     quality: int,
     as_json: bool,
     no_provenance: bool,
-    face: int | None,
-    all_faces: bool,
-    inversion: str | None,
-    fidelity: float | None,
+    choice: FaceChoice,
     device: str,
     model: str | None,
     wishes: Wishes,
@@ -55,7 +52,6 @@ def batch(
     Edits are given as for `faceloom edit`, after the photos. A photo that fails stops nobody else; called again, the
     same command goes on where it stopped, and edits anew what has changed.
     """
-    check_face_options(face, all_faces, inversion, fidelity)
     sources = [Path(word) for word in takewhile(lambda word: not word.startswith("--"), photos)]
     if photos and not sources:
         raise UsageError("name the photos, or a folder of them, before the edits")
@@ -67,9 +63,9 @@ def batch(
         recipe,
         preset,
         wishes.strength,
-        "all" if all_faces else face,
-        inversion,  # type: ignore[arg-type]  # click has checked it
-        fidelity,
+        choice.faces,
+        choice.inversion,
+        choice.fidelity,
         quality,
         not no_provenance,
     )

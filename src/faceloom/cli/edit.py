@@ -10,6 +10,7 @@ import click
 
 from faceloom.cli.options import (
     FILE,
+    FaceChoice,
     device_option,
     face_options,
     model_option,
@@ -55,10 +56,7 @@ def edit(
     quality: int,
     as_json: bool,
     no_provenance: bool,
-    face: int | None,
-    all_faces: bool,
-    inversion: str | None,
-    fidelity: float | None,
+    choice: FaceChoice,
     device: str,
     model: str | None,
     wishes: Wishes,
@@ -77,7 +75,7 @@ def edit(
     recipe = recipe_of(wishes, edits, model)
     check_sticker(sticker)
     loaded, preset = model_for(recipe, wishes, device)
-    editor = open_editor(photo, loaded, face, all_faces, inversion, fidelity)
+    editor = open_editor(photo, loaded, choice)
     if preset is not None:
         recipe = preset.recipe_for(editor, wishes.strength, recipe)
     render = editor.render(recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import torch
 
 from faceloom.avatar import SUFFIX, Avatar
 from faceloom.checkpoints import native
-from faceloom.cli.options import FILE, device_option, face_options, model_option, open_editor
+from faceloom.cli.options import FILE, FaceChoice, device_option, face_options, model_option, open_editor
 from faceloom.cli.progress import bar
 from faceloom.editor import CROP_SIZE, Editor
 from faceloom.errors import UsageError
@@ -42,10 +43,7 @@ def invert(
     curve: Path | None,
     curve_edit: str | None,
     as_json: bool,
-    face: int | None,
-    all_faces: bool,
-    inversion: str | None,
-    fidelity: float | None,
+    choice: FaceChoice,
     device: str,
     model: str | None,
 ) -> None:
@@ -60,10 +58,10 @@ def invert(
     keep_memory()
     loaded = load_model(model or DEFAULT, device)
     loaded.directions.check_known([wanted] if wanted else [])
-    quick = output is None and sheet is None and inversion is None and fidelity is None
-    editor = open_editor(photo, loaded, face, all_faces, "encoder" if quick else inversion, fidelity)
-    place = default_fidelity(loaded.generator) if fidelity is None else fidelity
-    done = inversion or ("encoder" if quick else f"fidelity {place:g}")
+    quick = output is None and sheet is None and choice.inversion is None and choice.fidelity is None
+    editor = open_editor(photo, loaded, replace(choice, inversion="encoder") if quick else choice)
+    place = default_fidelity(loaded.generator) if choice.fidelity is None else choice.fidelity
+    done = choice.inversion or ("encoder" if quick else f"fidelity {place:g}")
     report: dict[str, object] = {
         "generator": loaded.generator.fingerprint,
         "space": "w+",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -12,7 +14,7 @@ from faceloom.cli.progress import bar
 from faceloom.editor import Editor
 from faceloom.errors import UsageError
 from faceloom.inversion.dial import DEFAULT_FIDELITY
-from faceloom.inversion.methods import METHODS
+from faceloom.inversion.methods import METHODS, MethodName
 from faceloom.model import Model
 from faceloom.recipe import Edit
 
@@ -50,46 +52,77 @@ def provenance_option(command: _CommandT) -> _CommandT:
     )(command)
 
 
-def face_options(command: _CommandT) -> _CommandT:
-    """`--face`, `--all-faces` and how to invert."""
-    command = click.option("--face", type=int, metavar="N", help="Which face, from 1, largest first.")(command)
-    command = click.option("--all-faces", is_flag=True, help="Every face in the photo.")(command)
-    command = click.option(
-        "--fidelity",
-        type=click.FloatRange(0.0, 1.0),
-        help=f"0: edits work best, 1: most like the photo, slower.  [default: {DEFAULT_FIDELITY}; 0 above 256 px]",
-    )(command)
-    return click.option(
-        "--inversion",
-        type=click.Choice(METHODS),
-        help="Use this method as it is in place of --fidelity.",
-    )(command)
+def gathered(
+    kind: Callable[..., object], name: str, options: Sequence[Callable[[Callable[..., None]], Callable[..., None]]]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that a command gets as one value: `kind`, a dataclass with a field for each, as the argument `name`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def called(**values: Any) -> None:
+            given = {field.name: values.pop(field.name) for field in fields(kind)}  # type: ignore[arg-type]
+            command(**{name: kind(**given)}, **values)
+
+        for option in reversed(options):
+            called = option(called)
+        return called
+
+    return decorate
 
 
-def check_face_options(face: int | None, all_faces: bool, inversion: str | None, fidelity: float | None) -> None:
-    """Raises UsageError if one face and all of them are asked for, or a method and a fidelity."""
-    if face is not None and all_faces:
-        raise UsageError("give either --face or --all-faces")
-    if inversion is not None and fidelity is not None:
-        raise UsageError("give either --fidelity or --inversion")
-
-
-def open_editor(
-    photo: Path, model: Model, face: int | None, all_faces: bool, inversion: str | None, fidelity: float | None = None
-) -> Editor:
-    """Open a photo as `face_options` want it, with a bar.
+@dataclass(frozen=True)
+class FaceChoice:
+    """Which faces of a photo, and how to invert them; as `face_options` has it.
 
     Raises:
-        UsageError: as `check_face_options`; else as `Editor.open`.
+        UsageError: if one face and all of them are asked for, or a method and a fidelity.
     """
-    check_face_options(face, all_faces, inversion, fidelity)
+
+    face: int | None = None
+    all_faces: bool = False
+    inversion: MethodName | None = None
+    fidelity: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.face is not None and self.all_faces:
+            raise UsageError("give either --face or --all-faces")
+        if self.inversion is not None and self.fidelity is not None:
+            raise UsageError("give either --fidelity or --inversion")
+
+    @property
+    def faces(self) -> int | Literal["all"] | None:
+        """As `Editor.open` takes it."""
+        return "all" if self.all_faces else self.face
+
+
+face_options = gathered(
+    FaceChoice,
+    "choice",
+    (
+        click.option(
+            "--inversion", type=click.Choice(METHODS), help="Use this method as it is in place of --fidelity."
+        ),
+        click.option(
+            "--fidelity",
+            type=click.FloatRange(0.0, 1.0),
+            help=f"0: edits work best, 1: most like the photo, slower.  [default: {DEFAULT_FIDELITY}; 0 above 256 px]",
+        ),
+        click.option("--all-faces", is_flag=True, help="Every face in the photo."),
+        click.option("--face", type=int, metavar="N", help="Which face, from 1, largest first."),
+    ),
+)
+"""`--face`, `--all-faces` and how to invert; the command gets them as `choice`."""
+
+
+def open_editor(photo: Path, model: Model, choice: FaceChoice) -> Editor:
+    """Open a photo as `face_options` want it, with a bar; raises as `Editor.open`."""
     with bar("Finding the face and its code") as update:
         editor = Editor.open(
             photo,
             model=model,
-            face="all" if all_faces else face,
-            inverter=inversion,  # type: ignore[arg-type]  # click has checked it
-            fidelity=fidelity,
+            face=choice.faces,
+            inverter=choice.inversion,
+            fidelity=choice.fidelity,
             progress=lambda step: update(step.number, step.total),
         )
     for number, one in enumerate(editor.faces, start=1):

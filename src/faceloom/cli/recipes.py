@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 
-from faceloom.cli.options import FILE, parse_edits
+from faceloom.cli.options import FILE, gathered, parse_edits
 from faceloom.errors import UsageError
 from faceloom.model import DEFAULT, Model, load_model
 from faceloom.presets import Preset, find_preset
@@ -49,17 +46,8 @@ _OPTIONS = (
 )
 
 
-def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`--recipe`, `--preset` and the others; the command gets them as `wishes`."""
-
-    @wraps(command)
-    def collected(**values: Any) -> None:
-        wishes = Wishes(**{name: values.pop(name) for name in Wishes.__dataclass_fields__})
-        command(wishes=wishes, **values)
-
-    for option in reversed(_OPTIONS):
-        collected = option(collected)
-    return collected
+recipe_options = gathered(Wishes, "wishes", _OPTIONS)
+"""`--recipe`, `--preset` and the others; the command gets them as `wishes`."""
 
 
 def recipe_of(wishes: Wishes, words: tuple[str, ...], model: str | None) -> Recipe:

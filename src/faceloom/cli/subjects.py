@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from faceloom.avatar import SUFFIX, Avatar
-from faceloom.cli.options import open_editor, parse_edits
+from faceloom.cli.options import FaceChoice, open_editor, parse_edits
 from faceloom.editor import Editor
 from faceloom.imaging.photos import open_photo
 from faceloom.model import DEFAULT, load_model
@@ -24,7 +24,7 @@ def open_subject(path: Path, model: str | None, device: str) -> Editor:
     """Open an avatar by its suffix; anything else is a photo, whose largest face is inverted."""
     if path.suffix.lower() == SUFFIX:
         return open_avatar(path, model, device)
-    return open_editor(path, load_model(model or DEFAULT, device), None, False, None)
+    return open_editor(path, load_model(model or DEFAULT, device), FaceChoice())
 
 
 def recipe_for(editor: Editor, file: Path | None, words: Sequence[str]) -> Recipe:
