@@ -21,9 +21,9 @@ lint:
 types:
     mypy
 
-# The tests; pass a path or pytest's options to run some of them.
+# The tests, in as many processes as there are cores, up to four; pass a path or pytest's options to run some of them.
 test *options:
-    python -m pytest {{options}}
+    python -m pytest -n auto --maxprocesses 4 --dist loadfile {{options}}
 
 # The studio's page: types, build, and whether the committed build is the one that its sources give.
 studio:
