@@ -126,6 +126,13 @@ def test_stopping_early_is_the_prefix_of_the_skip_path() -> None:
     ws = generator.map(torch.randn(1, 6))
     small = generator.synthesize(ws, resolution=8)
     assert small.shape == (1, 3, 8, 8)
+    few, all_ = generator.styles(ws, 8), generator.styles(ws)
+    assert len(few) == 5
+    assert all(map(torch.equal, few, all_))
+    for styles in (few, all_):
+        assert torch.equal(generator.synthesize_styles(styles, resolution=8), small)
+    with pytest.raises(UsageError, match="style vectors of 8 px"):
+        generator.synthesize_styles(few)
     with pytest.raises(UsageError, match="cannot stop at 8 px"):
         make("resnet").synthesize(ws, resolution=8)
 

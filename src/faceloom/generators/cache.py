@@ -76,6 +76,7 @@ class PrefixCache:
             raise UsageError(f"the bound of a cache cannot be negative, as {max_bytes}")
         self.generator, self.max_bytes = generator, max_bytes
         self._memory, self._lock = _Memory(), threading.Lock()
+        self._last = generator.last_block(None)
 
     @property
     def nbytes(self) -> int:
@@ -109,7 +110,8 @@ class PrefixCache:
             UsageError: if the shape of ws, the noise or the resolution is wrong.
         """
         with torch.no_grad():
-            return self.synthesize_styles(self.generator.styles(ws), noise, resolution=resolution, cancelled=cancelled)
+            styles = self.generator.styles(ws, resolution)
+            return self.synthesize_styles(styles, noise, resolution=resolution, cancelled=cancelled)
 
     @torch.no_grad()
     def synthesize_styles(
@@ -121,7 +123,6 @@ class PrefixCache:
         cancelled: Callable[[], bool] | None = None,
     ) -> Tensor:
         """Draw style vectors of S, as `StyleGAN2.styles` gives them; see `synthesize`."""
-        last = self.generator.last_block(resolution)
         if noise not in ("constant", "none"):
             return self.generator.synthesize_styles(styles, noise, resolution=resolution)
 
@@ -130,8 +131,9 @@ class PrefixCache:
                 raise Cancelled("the picture is no longer wanted")
 
         with self._lock:
-            self._match(self.generator.by_block(styles), noise)
-            return self._draw(last, noise, check)
+            wanted = self.generator.by_block(styles, resolution)
+            self._match(wanted, noise)
+            return self._draw(len(wanted) - 1, noise, check)
 
     def _match(self, wanted: Sequence[tuple[list[Tensor], Tensor | None]], noise: Noise) -> None:
         """Keep what is still right for these styles, and note them."""
@@ -154,6 +156,9 @@ class PrefixCache:
             kept.styles, kept.rgb = styles, rgb
             kept.x = kept.x if same_x else None
             kept.image = kept.image if same_image else None
+        for kept in memory.blocks[len(wanted) :]:  # not asked for this time
+            kept.x = kept.x if same_x else None
+            kept.image = kept.image if same_image else None
 
     def _draw(self, last: int, noise: Noise, check: Callable[[], None]) -> Tensor:
         memory = self._memory
@@ -166,7 +171,7 @@ class PrefixCache:
         for index in range(start, last + 1):
             kept = memory.blocks[index]
             doubled = self._doubled(index) if known else None
-            if index == len(memory.blocks) - 1:  # nothing follows its maps, so they are not even made
+            if index == self._last:  # nothing follows its maps, so they are not even made
                 painted = cast(Tensor, kept.rgb), image
                 image = kept.image = self.generator.features(
                     index, x, kept.styles, noise, check=check, painted=painted, doubled=doubled
@@ -189,7 +194,7 @@ class PrefixCache:
     def _doubled(self, index: int) -> Doubling | None:
         """What draws the layer that doubles the size in a block before which all is as it was: a line of styles."""
         memory = self._memory
-        drawn = index < len(memory.blocks) - 1 and memory.blocks[index].x is not None
+        drawn = index < self._last and memory.blocks[index].x is not None
         if drawn or 4 << index < LEAST_SIDE or not self.max_bytes:
             return None
         if memory.line is None or memory.line.index != index:

@@ -253,16 +253,16 @@ class StyleGAN2(ShapedGenerator):
         """
         return self.mapping.codes(z, labels, self.num_ws, self.w_mean, truncation, cutoff)
 
-    def styles(self, ws: Tensor) -> list[Tensor]:
+    def styles(self, ws: Tensor, resolution: int | None = None) -> list[Tensor]:
         """Style vectors of the space S for ws (N, num_ws, w_dim): one (N, channels) per modulated layer, in order.
 
-        A toRGB layer shares its row of W+ with the first layer of the next block. Source: Wu et al. 2021, "StyleSpace
-        Analysis", section 3.
+        With `resolution`, those that a picture of this size needs. A toRGB layer shares its row of W+ with the first
+        layer of the next block. Source: Wu et al. 2021, "StyleSpace Analysis", section 3.
         """
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             raise UsageError(f"ws must have the shape (N, {self.num_ws}, {self.w_dim}), not {tuple(ws.shape)}")
         styles, row = [], 0
-        for block in self._blocks:
+        for block in self._blocks[: self.last_block(resolution) + 1]:
             for offset, layer in enumerate(block.modulated):
                 styles.append(layer.affine(ws[:, row + offset]))
             row += 1 if block.up is None else 2
@@ -283,7 +283,7 @@ class StyleGAN2(ShapedGenerator):
         Raises:
             UsageError: if the shape of ws, the noise or the resolution is wrong.
         """
-        return self.synthesize_styles(self.styles(ws), noise, resolution=resolution)
+        return self.synthesize_styles(self.styles(ws, resolution), noise, resolution=resolution)
 
     def synthesize_styles(
         self,
@@ -296,24 +296,33 @@ class StyleGAN2(ShapedGenerator):
         """Draw style vectors of S, as `styles` gives them; see `synthesize`. `random` seeds random noise."""
         if noise not in ("constant", "random", "none"):
             raise UsageError(f'noise is "constant", "random" or "none", not {noise!r}')
-        last = self.last_block(resolution)
+        blocks = self.by_block(styles, resolution)
         x: Tensor | None = None
         image: Tensor | None = None
-        for index, (convolutions, rgb) in enumerate(self.by_block(styles)[: last + 1]):
-            if index == last and rgb is not None:
+        for index, (convolutions, rgb) in enumerate(blocks):
+            if index == len(blocks) - 1 and rgb is not None:
                 return self.features(index, x, convolutions, noise, random, painted=(rgb, image))
             x = self.features(index, x, convolutions, noise, random)
             if rgb is not None:
                 image = self.paint(index, x, rgb, image)
         return cast(Tensor, image)
 
-    def by_block(self, styles: list[Tensor]) -> list[tuple[list[Tensor], Tensor | None]]:
-        """Style vectors, as `styles` gives them, of each block: its convolutions', and its toRGB layer's if any."""
+    def by_block(self, styles: list[Tensor], resolution: int | None = None) -> list[tuple[list[Tensor], Tensor | None]]:
+        """Style vectors, as `styles` gives them, of each block: its convolutions', and its toRGB layer's if any.
+
+        Args:
+            styles: those that a picture of this size needs, or more.
+            resolution: as there.
+
+        Raises:
+            UsageError: if they are too few, or the generator cannot stop there.
+        """
         found: list[tuple[list[Tensor], Tensor | None]] = []
-        remaining = iter(styles)
-        for block in self._blocks:
-            convolutions = [next(remaining) for layer in (block.up, block.conv) if layer is not None]
-            found.append((convolutions, None if block.to_rgb is None else next(remaining)))
+        for block in self._blocks[: self.last_block(resolution) + 1]:
+            own, styles = styles[: len(block.modulated)], styles[len(block.modulated) :]
+            if len(own) < len(block.modulated):
+                raise UsageError(f"these are the style vectors of {2 << len(found)} px; a larger picture needs more")
+            found.append((own, None) if block.to_rgb is None else (own[:-1], own[-1]))
         return found
 
     def features(
