@@ -72,7 +72,7 @@ def goals_table(sizes: list[int], kept: dict[int, Any], bare: dict[int, Any]) ->
     def goal(kind: str, size: int) -> tuple[float, ...]:
         return GOALS[kind].get(size, (0.0, 0.0))
 
-    rows: list[list[str]] = [[] for _ in range(9)]
+    rows: list[list[str]] = [[] for _ in range(10)]
     rows[0] = ["synthesis: reference as published / fused"]
     rows[1] = ["synthesis: reference with the allocator fix / fused"]
     rows[2] = ["fused / floor of direct convolution"]
@@ -82,6 +82,7 @@ def goals_table(sizes: list[int], kept: dict[int, Any], bare: dict[int, Any]) ->
     rows[6] = ["last-block edit / full render"]
     rows[7] = ["64-px preview / full render"]
     rows[8] = ["last-block edit, another each time / full render"]
+    rows[9] = ["tuning step, gradients for filters: plain / fused"]
     for size in sizes:
         ours, theirs = kept[size]["seconds"], bare[size]["seconds"]
         fused, step = ours["synthesis: fused"], ours["step: fused"]
@@ -95,6 +96,7 @@ def goals_table(sizes: list[int], kept: dict[int, Any], bare: dict[int, Any]) ->
         rows[5].append(ratio(ours["step: reference"] / step, goal("step", size)[1], at_least=True))
         rows[6].append(ratio(ours["last-block edit"] / fused, goal("last", size)[0], at_least=False))
         rows[8].append(ratio(ours["last-block edit, another each time"] / fused, 0.0, at_least=False))
+        rows[9].append(ratio(ours["tuning step: plain"] / ours["tuning step: fused"], 0.0, at_least=True))
         rows[7].append(ratio(ours["64-px preview"] / fused, goal("preview", size)[0], at_least=False))
     return table(["ratio (goal)", *(f"{size} px" for size in sizes)], rows)
 

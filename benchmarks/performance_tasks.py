@@ -75,6 +75,22 @@ def stepping(
     return step
 
 
+def tuning(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Callable[[], None]:
+    """One step of a pivotal tuning: gradients of a loss for all filters, which are new in each step."""
+    filters = [parameter for parameter in generator.parameters() if parameter.ndim == 4]
+
+    def step() -> None:
+        for one in filters:
+            one.mul_(1.0)  # as far as anybody can tell, they are others now
+            one.requires_grad_()
+        with use_backend(name):
+            torch.autograd.grad(generator.synthesize(ws).square().mean(), filters)
+        for one in filters:
+            one.requires_grad_(False)
+
+    return step
+
+
 @torch.no_grad()
 def slider(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Tasks:
     """Moving the last block's rows, with everything before kept, and a first look at 64 px.
@@ -124,6 +140,7 @@ def tasks_of_size(size: int) -> tuple[Tasks, dict[str, Any]]:
     tasks |= slider(generator, ws, "fused")
     tasks["step: reference"] = stepping(reference.synthesize, ws, reference.noises, "plain")
     tasks |= {f"step: {name}": stepping(generator.synthesize, ws, noise_maps(generator), name) for name in BACKENDS}
+    tasks |= {f"tuning step: {name}": tuning(generator, ws, name) for name in BACKENDS}
     return tasks, {
         "tasks": list(tasks),
         "difference": {name: float((drawing(generator, ws, name)() - wanted).abs().max()) for name in BACKENDS},

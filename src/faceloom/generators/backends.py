@@ -1,9 +1,9 @@
 """Which arithmetic draws: plain PyTorch, the fused convolutions for CPUs, or 16 bits for GPUs.
 
 "auto" takes the fused ones where they are installed (the extra `faceloom[fast]`) and can do what is asked: float32 on a
-CPU, four filter taps, and no gradients for filters, since they have none. Everything else is plain PyTorch. Both draw
-the same picture, to 1e-4. "half" is never taken unasked: it draws a StyleGAN2 on any device, in float16 from 32 px on,
-to within about 1 % of the largest value in the picture.
+CPU and four filter taps. Everything else is plain PyTorch; so must be what wants gradients of gradients or is compiled
+by PyTorch, for which there is `use_backend`. Both draw the same picture, to 1e-4. "half" is never taken unasked: it
+draws a StyleGAN2 on any device, in float16 from 32 px on, to within about 1 % of the largest value in the picture.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from faceloom.generators.derived import wants_gradients
 from faceloom.settings import BackendName, backend_name
 
 _chosen: ContextVar[BackendName | None] = ContextVar("backend", default=None)
+# Filters that change with every step are brought into the fused form in every step. That pays from such maps on, and
+# from so many multiplications for each tap.
+_LEAST_PIXELS, _LEAST_PRODUCTS = 32 * 32, 50_000_000
 
 
 class StyledConvolution(Protocol):
@@ -173,5 +176,7 @@ def _fuses(x: Tensor, weight: Tensor, taps: int) -> bool:
     if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or taps != 4:
         return False
     if wants_gradients(weight):
-        return False
-    return backend().name == "fused"
+        pixels = x.shape[2] * x.shape[3]
+        if pixels < _LEAST_PIXELS or x.shape[0] * pixels * weight[:, :, 0, 0].numel() < _LEAST_PRODUCTS:
+            return False
+    return backend().name == "fused" and not torch.is_autocast_enabled("cpu")

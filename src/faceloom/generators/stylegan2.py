@@ -353,7 +353,7 @@ class StyleGAN2(ShapedGenerator):
         """
         block, layers = self._blocks[index], iter(styles)
         if x is None:
-            x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=self._memory_format())
+            x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         shortcut = None if block.shortcut is None else ops.upsample(self._project(x, block.shortcut), self.kernel)
         gain = 1.0 if shortcut is None else math.sqrt(0.5)
         painting = None
@@ -386,14 +386,6 @@ class StyleGAN2(ShapedGenerator):
     def forward(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """`map`, then `synthesize`."""
         return self.synthesize(self.map(z, labels, truncation))
-
-    def _memory_format(self) -> torch.memory_format:
-        """Channels last, but not where a CPU computes gradients of filters, for which it is six times slower there."""
-        if torch.is_grad_enabled() and self.const.device.type == "cpu":
-            layers = (layer for block in self._blocks for layer in block.modulated)
-            if any(layer.weight.requires_grad for layer in layers):
-                return torch.contiguous_format
-        return torch.channels_last
 
     @property
     def _blocks(self) -> list[Block]:

@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar, cast
 
 import torch
 
+from faceloom.generators.backends import use_backend
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -39,7 +41,13 @@ class Arithmetic:
         if self.compiler is None:
             return function
         # Batches have one size: a program for it is faster than one for any.
-        return cast(Callable[_P, _R], torch.compile(function, backend=self.compiler, dynamic=False))
+        compiled = cast(Callable[_P, _R], torch.compile(function, backend=self.compiler, dynamic=False))
+
+        def plainly(*positional: _P.args, **named: _P.kwargs) -> _R:
+            with use_backend("plain"):
+                return compiled(*positional, **named)
+
+        return plainly
 
 
 def prefer_speed(device: torch.device) -> None:

@@ -32,6 +32,7 @@ from faceloom.encoders.features import STAGE_CHANNELS, unit_features
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError
 from faceloom.files import replacing
+from faceloom.generators.backends import use_backend
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.inversion.losses import PERCEPTUAL_STAGES, PerceptualDistance, pixel_distance
 from faceloom.training.adversary import (
@@ -351,7 +352,8 @@ class Trainer:
         if self.path is not None and self.progress.steps % PATH_INTERVAL == 0:
             z = torch.randn(max(1, len(real) // 2), self.generator.z_dim, device=self.device)
             ws = mixed_codes(self.generator, z)
-            penalty = self.path(ws, self.generator.synthesize(ws, "none"))
+            with use_backend("plain"):  # which differentiates twice
+                penalty = self.path(ws, self.generator.synthesize(ws, "none"))
             values["path"] = penalty * (self.config.path_length * PATH_INTERVAL)
         return values
 

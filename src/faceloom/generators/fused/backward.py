@@ -7,11 +7,19 @@ import math
 import torch
 from torch import Tensor
 
-from faceloom.generators.fused import activation, down, same
+from faceloom.generators.fused import activation, down, same, weights
 from faceloom.generators.fused.packing import backward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps
-from faceloom.generators.fused.threads import even_pieces, in_parallel, kept, pieces_of, workspace
+from faceloom.generators.fused.threads import (
+    MOVED,
+    even_pieces,
+    in_parallel,
+    kept,
+    pieces_of,
+    useful_threads,
+    workspace,
+)
 
 
 def convolve(
@@ -22,18 +30,102 @@ def convolve(
     return (_back_same if act.taps is None else _back_up)(before, x, styles, factors, packed, act)
 
 
+def filters(before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, weight: Tensor, act: Activation) -> Tensor:
+    """The gradient for the filters (O', I', 3, 3), as far as it does not come through the factors."""
+    sums = torch.zeros((9, x.shape[1], padded(before.shape[1], COLUMNS)))
+    for image in range(x.shape[0]):
+        add = _add_same if act.taps is None else _add_up
+        add(sums, before[image], x[image], styles[image], factors[image], act)
+    outputs, inputs = weight.shape[:2]
+    return sums[:, :inputs, :outputs].permute(2, 1, 0).reshape(weight.shape)
+
+
+def _add_same(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, act: Activation) -> None:
+    """Add an image's share to (9, I, 16 · panels): before (O, H, W), x (I, H, W), styles (I,), factors (O,)."""
+    inputs, height, width = x.shape
+    outputs = before.shape[0]
+    rows = band_rows(height, 4 * width * (inputs + sums.shape[2]))
+    for top in range(0, height, rows):
+        some = min(rows, height - top)
+        samples = _grouped(x, styles, height, width, width * inputs, (top - 1, -1, some + 2, width + 2), 8, "samples")
+        gradients = _grouped(
+            before, factors, height, width, width * outputs, (top, 0, some, width), COLUMNS, "gradients"
+        )
+        _add_products(sums, samples, gradients, some, width, up=False)
+
+
+def _add_up(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, act: Activation) -> None:
+    """As `_add_same`, by way of the gradient of the spread image."""
+    inputs, height, width = x.shape
+    outputs = before.shape[0]
+    assert act.taps is not None
+    taps = act.taps
+    row_floats = (8 * math.ceil(width / 4) + 1) * outputs
+    rows = band_rows(height, 8 * row_floats)
+    band = kept("band", (2 * rows + 1) * row_floats)
+    for top in range(0, height, rows):
+        some = min(rows, height - top)
+
+        def lines(number: int, first: int, last: int, top: int = top) -> None:
+            down.spread_gradient(
+                before.data_ptr(), band.data_ptr(), taps.data_ptr(), 2 * top, 2 * height, 2 * width, outputs,
+                2 * top + first, 2 * top + last,
+            )  # fmt: skip
+
+        high, wide = 2 * some + 1, 2 * width + 1
+        threads = useful_threads(MOVED * high * row_floats)
+        in_parallel(lines, even_pieces(high, 8, threads), threads)
+        samples = _grouped(x, styles, height, width, width * inputs, (top, 0, some, width), 8, "samples")
+        gradients = _grouped(band, factors, high, wide, row_floats, (0, 0, high, wide), COLUMNS, "gradients")
+        _add_products(sums, samples, gradients, some, width, up=True)
+
+
+def _grouped(
+    x: Tensor, scale: Tensor, height: int, width: int, row_floats: int, window: tuple[int, int, int, int], group: int,
+    name: str,
+) -> Tensor:  # fmt: skip
+    """A window (top, left, rows, columns) of scale · x, with its channels in groups; see `weights.group_channels`."""
+    channels, (top, left, rows, columns) = scale.shape[0], window
+    groups = math.ceil(channels / group)
+    out = kept(name, groups * group * rows * columns)
+
+    def task(number: int, first: int, last: int) -> None:
+        weights.group_channels(
+            x.data_ptr(), scale.data_ptr(), height, width, row_floats, channels, top, left, rows, columns, group,
+            out.data_ptr(), first, last,
+        )  # fmt: skip
+
+    threads = useful_threads(MOVED * out.numel())
+    in_parallel(task, even_pieces(groups, 1, threads), threads)
+    return out
+
+
+def _add_products(sums: Tensor, samples: Tensor, gradients: Tensor, rows: int, columns: int, *, up: bool) -> None:
+    _, channels, width = sums.shape
+
+    def task(number: int, first: int, last: int) -> None:
+        weights.add_products(
+            samples.data_ptr(), gradients.data_ptr(), sums.data_ptr(), rows, columns, channels, width // COLUMNS, up,
+            first, last,
+        )  # fmt: skip
+
+    fours, threads = channels // 4, useful_threads(9 * rows * columns * channels * width)
+    in_parallel(task, even_pieces(fours, math.ceil(fours / (2 * threads)), threads), threads)
+
+
 def before_activation(
     y: Tensor, grad: Tensor, noise: Tensor | None, act: Activation, wants_noise: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradient before the activation (N, O, H, W), its sums (N, 3, O) and, where wanted, its sum (N, H · W)."""
     count, outputs, height, width = y.shape
     pixels = height * width
+    threads = useful_threads(MOVED * pixels * outputs)
     before = empty_maps(count, outputs, height, width)
     by_pixel = torch.empty((count, pixels if wants_noise else 0))
     sums = []
     for image in range(count):
         added = 0 if noise is None else noise[image if noise.shape[0] > 1 else 0].data_ptr()
-        pieces = pieces_of(pixels, math.ceil(pixels / (4 * torch.get_num_threads())))
+        pieces = pieces_of(pixels, math.ceil(pixels / (4 * threads)))
         partial = torch.zeros((len(pieces), 3, outputs))
 
         def task(
@@ -45,7 +137,7 @@ def before_activation(
                 act.slope, act.bound, first, last,
             )  # fmt: skip
 
-        in_parallel(task, pieces)
+        in_parallel(task, pieces, threads)
         sums.append(partial.sum(0))
     return before, torch.stack(sums), by_pixel
 
@@ -57,8 +149,9 @@ def _back_same(
     inputs, columns = before.shape[1], padded(x.shape[1], COLUMNS)
     out = empty_maps(count, outputs, height, width)
     tiles = count * math.ceil(height / 4) * math.ceil(width / 4)
-    block, grain = blocks(tiles, inputs, columns, same.PLANES)
-    pieces = even_pieces(tiles, grain)
+    threads = useful_threads(tiles * same.PLANES * inputs * columns)
+    block, grain = blocks(tiles, inputs, columns, same.PLANES, threads)
+    pieces = even_pieces(tiles, grain, threads)
     sums = torch.zeros((len(pieces), count, outputs))
 
     def task(number: int, first: int, last: int) -> None:
@@ -68,7 +161,7 @@ def _back_same(
             workspace(same.workspace(block, inputs, columns)), block, first, last,
         )  # fmt: skip
 
-    in_parallel(task, pieces)
+    in_parallel(task, pieces, threads)
     return out, sums.sum(0)
 
 
@@ -83,13 +176,15 @@ def _back_up(
     across, high = math.ceil(width / 4), math.ceil(height / 4)
     row_floats = (8 * across + 1) * inputs
     rows = band_rows(high, 32 * row_floats)
-    block, grain = blocks(rows * across, inputs, columns, down.PLANES)
+    threads = useful_threads(rows * across * down.PLANES * inputs * columns)
+    moving = useful_threads(MOVED * 8 * rows * row_floats)
+    block, grain = blocks(rows * across, inputs, columns, down.PLANES, threads)
     band = kept("band", (8 * rows + 1) * row_floats)
     sums = torch.zeros((count, outputs))
     for image in range(count):
         for top in range(0, high, rows):
             bottom = min(top + rows, high)
-            pieces = even_pieces((bottom - top) * across, grain)
+            pieces = even_pieces((bottom - top) * across, grain, threads)
             partial = torch.zeros((len(pieces), outputs))
 
             def lines(number: int, first: int, last: int, top: int = top, image: int = image) -> None:
@@ -107,7 +202,7 @@ def _back_up(
                     outputs, columns, top, workspace(down.workspace(block, inputs, columns)), block, first, last,
                 )  # fmt: skip
 
-            in_parallel(lines, even_pieces(8 * (bottom - top) + 1, 8))
-            in_parallel(tiles, pieces)
+            in_parallel(lines, even_pieces(8 * (bottom - top) + 1, 8, moving), moving)
+            in_parallel(tiles, pieces, threads)
             sums[image] += partial.sum(0)
     return out, sums

@@ -12,7 +12,7 @@ from faceloom.generators import ops
 from faceloom.generators.fused.activation import activated
 from faceloom.generators.fused.lanes import compiled, fma, load, load_float, spread, store, stream
 from faceloom.generators.fused.sizes import Activation, streams
-from faceloom.generators.fused.threads import even_pieces, in_parallel
+from faceloom.generators.fused.threads import MOVED, even_pieces, in_parallel, useful_threads
 
 _GRAIN = 4096
 
@@ -26,7 +26,7 @@ def blend(
     bound = Activation(ops.LEAKY_SLOPE, clamp, 1.0, None).bound
     factors, bias = factors.contiguous(), bias.contiguous()
     grain = None if noise is None else noise.contiguous()
-    streamed = streams(y)
+    streamed, threads = streams(y), useful_threads(MOVED * pixels * outputs)
     for image in range(len(y)):
         added = 0 if grain is None else grain[image if len(grain) > 1 else 0].data_ptr()
 
@@ -36,7 +36,7 @@ def blend(
                 bias.data_ptr(), added, outputs, ops.LEAKY_SLOPE, bound, streamed, start, end,
             )  # fmt: skip
 
-        in_parallel(task, even_pieces(pixels, _GRAIN))
+        in_parallel(task, even_pieces(pixels, _GRAIN, threads), threads)
     return y
 
 

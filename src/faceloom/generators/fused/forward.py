@@ -13,7 +13,15 @@ from faceloom.generators.fused import few, same, up
 from faceloom.generators.fused.packing import few_filters, forward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps, streams
-from faceloom.generators.fused.threads import even_pieces, in_parallel, kept, pieces_of, workspace
+from faceloom.generators.fused.threads import (
+    MOVED,
+    even_pieces,
+    in_parallel,
+    kept,
+    pieces_of,
+    useful_threads,
+    workspace,
+)
 
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -72,7 +80,8 @@ def _convolve_same(
     filters = 0 if rgb is None else rgb.data_ptr()
     added, noise_image, noise_row = _noise(noise, width)
     tiles = count * math.ceil(height / 4) * math.ceil(width / 4)
-    block, grain = blocks(tiles, inputs, columns, same.PLANES)
+    threads = useful_threads(tiles * same.PLANES * inputs * columns + MOVED * y.numel())
+    block, grain = blocks(tiles, inputs, columns, same.PLANES, threads)
 
     def task(number: int, first: int, last: int) -> None:
         same.convolve_same(
@@ -82,7 +91,7 @@ def _convolve_same(
             block, first, last,
         )  # fmt: skip
 
-    in_parallel(task, even_pieces(tiles, grain))
+    in_parallel(task, even_pieces(tiles, grain, threads), threads)
     return y
 
 
@@ -98,7 +107,9 @@ def _convolve_up(
     added, noise_image, noise_row = _noise(noise, 2 * width)
     across, high = math.ceil(width / 4), math.ceil(height / 4)
     rows = band_rows(high, 32 * (8 * across + up.FRAME) * outputs)
-    block, grain = blocks(rows * across, inputs, columns, up.PLANES)
+    threads = useful_threads(rows * across * up.PLANES * inputs * columns)
+    block, grain = blocks(rows * across, inputs, columns, up.PLANES, threads)
+    moving = useful_threads(MOVED * 8 * rows * 2 * width * outputs)
     # In numpy, whose small loops wake no threads that would then stand in the way of ours.
     shape = up.MARGIN + 8 * rows + 1, 8 * across + up.FRAME, outputs
     band = kept("band", math.prod(shape)).numpy().reshape(shape)
@@ -132,8 +143,8 @@ def _convolve_up(
                     done + last,
                 )  # fmt: skip
 
-            in_parallel(tiles, even_pieces((bottom - top) * across, grain))
-            in_parallel(lines, even_pieces(finished - done, 8))
+            in_parallel(tiles, even_pieces((bottom - top) * across, grain, threads), threads)
+            in_parallel(lines, even_pieces(finished - done, 8, moving), moving)
             done = finished
     return y
 
@@ -152,7 +163,7 @@ def _edges(x: Tensor, packed: Tensor, styles: Tensor, outputs: int) -> tuple[_Fl
             outputs, columns, along, workspace(count * (inputs + 3 * columns)), found[number].ctypes.data,
         )  # fmt: skip
 
-    in_parallel(line, pieces_of(2, 1))
+    in_parallel(line, pieces_of(2, 1), useful_threads(3 * (height + width) * inputs * columns))
     return found[0], found[1]
 
 
@@ -167,7 +178,8 @@ def _convolve_few(
     rows = np.empty((count * pixels, factor * inputs), np.float32)
     few.gather(x.data_ptr(), styles.data_ptr(), count, height, width, inputs, factor // 9, rows.ctypes.data)
     panels = padded(outputs, COLUMNS) // COLUMNS
-    grain = math.ceil(panels / (4 * torch.get_num_threads()))
+    threads = useful_threads(count * pixels * 9 * inputs * COLUMNS * panels)
+    grain = math.ceil(panels / (4 * threads))
     if taps is None:
 
         def finished(number: int, first: int, last: int) -> None:
@@ -177,7 +189,7 @@ def _convolve_few(
                 workspace(COLUMNS * count * pixels), first, last,
             )  # fmt: skip
 
-        in_parallel(finished, even_pieces(panels, grain))
+        in_parallel(finished, even_pieces(panels, grain, threads), threads)
         return y
     band = np.zeros((count, up.MARGIN + 2 * height + 1, 8 * math.ceil(width / 4) + up.FRAME, outputs), np.float32)
 
@@ -187,7 +199,7 @@ def _convolve_few(
             outputs, band[0].size, band[0, 0].size, workspace(COLUMNS * count * pixels), first, last,
         )  # fmt: skip
 
-    in_parallel(spread, even_pieces(panels, grain))
+    in_parallel(spread, even_pieces(panels, grain, threads), threads)
     for image in range(count):
         up.filter_rows(
             band[image].ctypes.data, 1, y[image].data_ptr(), taps.data_ptr(), factors[image].data_ptr(),

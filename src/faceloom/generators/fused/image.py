@@ -15,7 +15,7 @@ from faceloom.generators import ops
 from faceloom.generators.derived import wants_gradients
 from faceloom.generators.fused import rgb
 from faceloom.generators.fused.packing import LANES, padded
-from faceloom.generators.fused.threads import in_parallel, pieces_of
+from faceloom.generators.fused.threads import MOVED, in_parallel, pieces_of, useful_threads
 
 _UNBOUNDED = 3.0e38
 
@@ -30,7 +30,7 @@ def to_rgb(
     before: Tensor | None = None,
     kernel: Tensor,
 ) -> Tensor:
-    """As `ops.to_rgb`, for float32 on a CPU; differentiable once, but not in `weight`."""
+    """As `ops.to_rgb`, for float32 on a CPU; differentiable once."""
     mixed = _filters(weight, styles)
     more = mixed.shape[2] - x.shape[1]
     if more:
@@ -66,7 +66,7 @@ def paint_at_once(draw: Callable[[Tensor], Tensor], painting: ops.Painting) -> T
             taps.data_ptr(), height, width, clamp, start, start + last - first,
         )  # fmt: skip
 
-    in_parallel(task, pieces_of(count * height, math.gcd(height, 64)))
+    in_parallel(task, pieces_of(count * height, math.gcd(height, 64)), useful_threads(MOVED * image.numel()))
     return image
 
 
@@ -98,7 +98,7 @@ class _ToRGB(torch.autograd.Function):
                 channels, clamp, start, start + last - first,
             )  # fmt: skip
 
-        in_parallel(task, pieces_of(count * height, math.gcd(height, 16)))
+        in_parallel(task, pieces_of(count * height, math.gcd(height, 16)), useful_threads(4 * x.numel()))
         ctx.save_for_backward(x, weight, image if clamp < _UNBOUNDED else None)
         ctx.clamp = clamp
         return image
@@ -112,7 +112,8 @@ class _ToRGB(torch.autograd.Function):
             grad = grad * (image.abs() < ctx.clamp)
         count, channels, height, width = x.shape
         out, pixels = torch.empty_like(x), height * width
-        pieces = pieces_of(pixels, max(64, math.ceil(pixels / (4 * torch.get_num_threads()))))
+        threads = useful_threads(MOVED * pixels * channels)
+        pieces = pieces_of(pixels, max(64, math.ceil(pixels / (4 * threads))))
         sums = torch.zeros((count, len(pieces), 3, channels))
         for index in range(count):
 
@@ -122,5 +123,5 @@ class _ToRGB(torch.autograd.Function):
                     sums[index, number].data_ptr(), pixels, channels, first, last,
                 )  # fmt: skip
 
-            in_parallel(task, pieces)
+            in_parallel(task, pieces, threads)
         return out, sums.sum(1), grad.sum((0, 2, 3)), None, None, None

@@ -1,4 +1,4 @@
-"""Styled convolutions as functions on tensors, with gradients for all that is not a filter."""
+"""Styled convolutions as functions on tensors, with gradients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def styled_convolution(
     up_kernel: Tensor | None = None,
     painting: ops.Painting | None = None,
 ) -> Tensor:
-    """As `ops.styled_convolution`, for float32 on a CPU, in channels_last; differentiable once, but not in `weight`."""
+    """As `ops.styled_convolution`, for float32 on a CPU, in channels_last; differentiable once."""
     gain *= ops.ACTIVATION_GAIN  # see there why it may go inside
     factors, bias = ops.demodulation(weight, styles) * gain, bias * gain
     if noise is not None and isinstance(strength, Tensor) and wants_gradients(strength):
@@ -88,4 +88,6 @@ class _StyledConvolution(torch.autograd.Function):
             found[4] = plain.sum(0)
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
             found[0], found[1] = backward.convolve(before, x, styles, factors, ctx.weight, ctx.act)
+        if ctx.needs_input_grad[5]:
+            found[5] = backward.filters(before, x, styles, factors, ctx.weight, ctx.act)
         return tuple(found)

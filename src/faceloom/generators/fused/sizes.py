@@ -42,7 +42,7 @@ class Activation:
         return _UNBOUNDED if self.clamp is None else self.clamp
 
 
-def blocks(count: int, depth: int, columns: int, planes: int) -> tuple[int, int]:
+def blocks(count: int, depth: int, columns: int, planes: int, threads: int) -> tuple[int, int]:
     """Tiles at a time, which the cache holds, and tiles of a task, of which all threads have about as many.
 
     Filters stream through the cache once for each block, so the more of them, the larger the block; even more so where
@@ -50,7 +50,6 @@ def blocks(count: int, depth: int, columns: int, planes: int) -> tuple[int, int]
     """
     filters = _filter_bytes(depth, columns)
     held = min(max(filters * (3 if filters < _L3 else 7) // 10, _LEAST_BLOCK), _MOST_BLOCK)
-    threads = torch.get_num_threads()
     rounds = math.ceil(count * 4 * planes * (depth + columns) / (held * threads))
     # A lone block is cut finer, so that threads have alike: any even number of rows is made without waste.
     block = padded(math.ceil(count / (rounds * threads)), ROWS if rounds > 1 else 2)

@@ -16,6 +16,9 @@ _pool: ThreadPoolExecutor | None = None
 _lock = threading.Lock()
 _local = threading.local()
 _ALIGNMENT = 64
+_WORTH_WAKING = 12_000_000  # multiplications: a thread that sleeps takes a tenth of a millisecond to begin
+MOVED = 16
+"""What it costs to read, change and write a number, in multiplications."""
 
 
 def kept(name: str, floats: int) -> Tensor:
@@ -37,17 +40,21 @@ def pieces_of(count: int, grain: int) -> list[tuple[int, int]]:
     return [(start, min(start + grain, count)) for start in range(0, count, grain)]
 
 
-def even_pieces(count: int, grain: int) -> list[tuple[int, int]]:
+def useful_threads(work: float) -> int:
+    """How many threads are worth waking for so many multiplications: at most as many as PyTorch uses."""
+    return max(1, min(torch.get_num_threads(), int(work / _WORTH_WAKING)))
+
+
+def even_pieces(count: int, grain: int, threads: int) -> list[tuple[int, int]]:
     """The same, but what does not go round all threads is cut once more, so that none of them waits for the others."""
-    threads = torch.get_num_threads()
     even = count - count % (grain * threads)
     tail = pieces_of(count - even, max(1, math.ceil((count - even) / threads)))
     return pieces_of(even, grain) + [(even + first, even + last) for first, last in tail]
 
 
-def in_parallel(task: Callable[[int, int, int], None], pieces: Sequence[tuple[int, int]]) -> None:
-    """Call task(number, first, last) for these pieces, numbered from 0, on all threads."""
-    threads = min(torch.get_num_threads(), len(pieces))
+def in_parallel(task: Callable[[int, int, int], None], pieces: Sequence[tuple[int, int]], threads: int) -> None:
+    """Call task(number, first, last) for these pieces, numbered from 0, on so many threads, this one among them."""
+    threads = min(threads, len(pieces))
     numbers, taking = itertools.count(), threading.Lock()
 
     def work() -> None:
