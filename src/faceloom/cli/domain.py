@@ -163,5 +163,5 @@ def _faces(sources: tuple[Path, ...], resolution: int) -> FaceSet:
         return FaceSet.load(sources[0])
     with bar("Finding faces") as update:
         found = load_faces(sources, resolution, progress=update)
-    click.echo(f"{len(found)} faces, {found.skipped} pictures without a usable one")
+    click.echo(f"{len(found)} faces, {found.skipped} pictures left out (no usable face, or a copy)")
     return found

@@ -318,7 +318,7 @@ def _faces(data: tuple[Path, ...], out: Path, resolution: int) -> FaceSet:
         faces = packing.gather(data, resolution, progress=update)
     if not all(map(packing.is_packed, data)):
         faces.save(kept)
-    click.echo(f"{len(faces)} faces, {faces.skipped} pictures without a usable one")
+    click.echo(f"{len(faces)} faces, {faces.skipped} pictures left out (no usable face, or a copy)")
     return faces
 
 

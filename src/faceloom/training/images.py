@@ -19,6 +19,7 @@ from torch import Tensor
 
 from faceloom.errors import FaceError, PhotoError, TrainingError
 from faceloom.files import replacing
+from faceloom.training.copies import repeats
 from faceloom.types import Crop, Photo
 
 LABELS_FILE = "labels.csv"
@@ -35,7 +36,7 @@ class FaceSet:
         pixels: (N, S, S, 3) uint8 RGB.
         landmarks: (N, 68, 2) in the aligned picture, as shares of its side.
         names: where each came from, "source/file".
-        skipped: how many pictures had no usable face or could not be read.
+        skipped: how many pictures were left out: unreadable, without a usable face, or another's copy.
     """
 
     pixels: NDArray[np.uint8]
@@ -114,7 +115,8 @@ def load_faces(
 ) -> FaceSet:
     """Find and align the largest face of every picture of the sources.
 
-    Grey pictures are left out: a handful would teach a colour model to drain faces of colour.
+    Grey pictures are left out: a handful would teach a colour model to drain faces of colour. Of copies, mirrored ones
+    included, the sharpest stays (`copies`).
 
     Args:
         sources: folders or zips of pictures.
@@ -136,7 +138,9 @@ def load_faces(
     crops = [crop for _, crop in found]
     landmarks = np.stack([_to_crop(crop) for crop in crops])
     names = tuple(name for name, _ in found)
-    return FaceSet(np.stack([crop.pixels for crop in crops]), landmarks, names, len(every) - len(found))
+    pixels = np.stack([crop.pixels for crop in crops])
+    kept = ~repeats(pixels)
+    return FaceSet(pixels, landmarks, names, len(every) - int(kept.sum())).subset(kept)
 
 
 def _decode(data: bytes, name: str) -> NDArray[np.uint8]:
