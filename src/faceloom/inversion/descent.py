@@ -69,6 +69,32 @@ class _Watch:
         self.stalled |= ~(recent < (1.0 - self.gain) * before)
 
 
+class _Adam:
+    """Adam (Kingma and Ba 2015, algorithm 1), in place; variables without a gradient stay as they are.
+
+    PyTorch's own takes longer for a step of many small variables than all of this, and the first one of a process loads
+    PyTorch's compiler, which takes seconds.
+    """
+
+    def __init__(self, variables: Sequence[Tensor], betas: tuple[float, float], epsilon: float = 1e-8) -> None:
+        self.variables, self.betas, self.epsilon = variables, betas, epsilon
+        self.means = [torch.zeros_like(variable) for variable in variables]
+        self.squares = [torch.zeros_like(variable) for variable in variables]
+        self.taken = 0
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor | None], rate: float) -> None:
+        """Move the variables by one step."""
+        self.taken += 1
+        first, second = (1.0 - beta**self.taken for beta in self.betas)
+        for variable, mean, square, gradient in zip(self.variables, self.means, self.squares, gradients, strict=True):
+            if gradient is not None:
+                mean.lerp_(gradient, 1.0 - self.betas[0])
+                square.mul_(self.betas[1]).addcmul_(gradient, gradient, value=1.0 - self.betas[1])
+                size = square.sqrt().div_(math.sqrt(second)).add_(self.epsilon)
+                variable.addcdiv_(mean, size, value=-rate / first)
+
+
 def descend(
     variables: Sequence[Tensor],
     losses: Losses,
@@ -102,13 +128,12 @@ def descend(
         return kept, 0
     for variable in variables:
         variable.requires_grad_(True)
-    optimizer = torch.optim.Adam(variables, lr=schedule.rate, betas=schedule.betas)
+    adam = _Adam(variables, schedule.betas)
     lowest = torch.full((faces,), math.inf)
     watch = _Watch(schedule.patience, schedule.gain, faces)
     number = 0
     while number < schedule.steps and not bool(watch.stalled.all()):
         number += 1
-        optimizer.param_groups[0]["lr"] = schedule.rate_at(number)
         wanted, judged = losses(number)
         values = judged.detach().to("cpu")
         better = ((values < lowest) | (keep == "last")) & ~watch.stalled
@@ -116,9 +141,7 @@ def descend(
             _remember(store, variable, better)
         lowest = torch.where(better, values, lowest)
         gradients = torch.autograd.grad(wanted.sum(), list(variables), allow_unused=True)
-        for variable, gradient in zip(variables, gradients, strict=True):
-            variable.grad = gradient
-        optimizer.step()
+        adam.step(gradients, schedule.rate_at(number))
         watch.look(values)
         if progress is not None:
             progress(Step(done + number, done + schedule.steps, float(values.mean()), picture))
