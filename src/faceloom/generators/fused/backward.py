@@ -33,8 +33,8 @@ def convolve(
 def filters(before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, weight: Tensor, act: Activation) -> Tensor:
     """The gradient for the filters (O', I', 3, 3), as far as it does not come through the factors."""
     sums = torch.zeros((9, x.shape[1], padded(before.shape[1], COLUMNS)))
+    add = _add_same if act.taps is None else _add_up
     for image in range(x.shape[0]):
-        add = _add_same if act.taps is None else _add_up
         add(sums, before[image], x[image], styles[image], factors[image], act)
     outputs, inputs = weight.shape[:2]
     return sums[:, :inputs, :outputs].permute(2, 1, 0).reshape(weight.shape)

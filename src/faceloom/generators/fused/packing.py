@@ -72,7 +72,7 @@ def _pack(weight: Tensor, points: np.ndarray[Any, np.dtype[np.float64]], *, back
     steps = (9, 9 * weight.shape[1]) if back else (9 * weight.shape[1], 9)
     panels, deep = padded(rows, COLUMNS) // COLUMNS, padded(depth, LANES)
     packed = torch.empty((36, panels, deep, COLUMNS))
-    factors = points.astype(np.float32)
+    factors = np.ascontiguousarray(points, np.float32)
 
     def task(number: int, first: int, last: int) -> None:
         filters_at_points(
