@@ -25,7 +25,7 @@ from faceloom.errors import FaceloomError, UsageError
 from faceloom.faces.detect import detect
 from faceloom.files import replacing
 from faceloom.generators.protocol import fingerprint_of
-from faceloom.imaging.photos import READABLE, WRITABLE, check_output, open_photo
+from faceloom.imaging.photos import WRITABLE, check_output, open_photo, photos_in
 from faceloom.model import Model
 from faceloom.presets import Preset
 from faceloom.provenance.claims import Claim
@@ -167,18 +167,11 @@ def edit_photos(tasks: Iterable[Task], out: Path, model: Model, job: Job) -> Ite
 
 
 def _photos_of(source: Path) -> list[Path]:
-    try:
-        if not source.is_dir():
-            if not source.exists():
-                raise UsageError(f"there is no photo or folder {str(source)!r}")
-            return [source]
-        every = sorted(path for path in source.iterdir() if path.suffix.lower() in READABLE and path.is_file())
-    except OSError as error:
-        raise UsageError(f"cannot read {str(source)!r} ({error.strerror or error})") from error
-    found = [path for path in every if not path.name.startswith(".")]
-    if not found:
-        raise UsageError(f"there are no photos in {str(source)!r}; name a folder of photos, or photos")
-    return found
+    if source.is_dir():
+        return photos_in(source)
+    if not source.exists():
+        raise UsageError(f"there is no photo or folder {str(source)!r}")
+    return [source]
 
 
 def _outcome(task: Task, model: Model, job: Job, journal: _Journal, asked: str) -> Outcome:

@@ -93,7 +93,7 @@ def test_train_makes_a_model_that_opens_photos(cli: Cli, tmp_path: Path) -> None
     words = ["train", "--data", data, "-o", run, "--minutes", "0.02", "--resolution", "32", "--batch", 2]
     code, out, err = cli(*words)
     assert (code, err) == (0, "")
-    assert "2 faces, 0 pictures without" in out
+    assert "2 faces, 0 pictures left out" in out
     assert "edits nothing yet" in out
     assert (run / "sheet.png").exists()
     done = ["edit", PORTRAIT, "--model", run / "model", "--inversion", "encoder", "-o", tmp_path / "out.png"]

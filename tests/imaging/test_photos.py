@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import ExifTags, Image, ImageCms
 
 from faceloom.errors import FaceloomError, MissingExtraError, PhotoError, UsageError
-from faceloom.imaging.photos import AI_NOTE, MIN_SIDE, check_output, open_photo, save_photo
+from faceloom.imaging.photos import AI_NOTE, MIN_SIDE, check_output, open_photo, photos_in, save_photo
 from faceloom.types import Photo, Pixels
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -417,3 +417,14 @@ def test_huge_photo_prints_nothing(tmp_path: Path) -> None:
     )
     outcome = subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True)
     assert outcome.stdout == outcome.stderr == b""
+
+
+def test_the_photos_of_a_folder(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.heic", ".hidden.png", "notes.txt", "c.tiff"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in photos_in(tmp_path)] == ["a.heic", "b.JPG", "c.tiff"]
+    with pytest.raises(UsageError, match="there are no photos in"):
+        photos_in(tmp_path / "folder.png")
+    with pytest.raises(UsageError, match="there is no folder"):
+        photos_in(tmp_path / "none")

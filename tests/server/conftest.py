@@ -19,7 +19,7 @@ from faceloom.server.guard import cookie_name
 from faceloom.server.serve import listen, make_server
 from faceloom.server.studio import Studio, StudioSettings
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 UPLOAD_BYTES, PIXELS = 3_000_000, 2_000_000
 Answer = dict[str, Any]
 _T = TypeVar("_T")

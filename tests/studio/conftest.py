@@ -25,7 +25,7 @@ QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 )
-PATIENCE = 120_000
+PATIENCE = 300_000
 """Milliseconds that anything may take: a loaded machine is slow, not wrong."""
 Start = Callable[[Path, int], "subprocess.Popen[bytes]"]
 OpenPage = Callable[..., Page]
@@ -59,7 +59,7 @@ def chromium(camera: Path) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _patient() -> None:
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")

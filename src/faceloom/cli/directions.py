@@ -27,7 +27,7 @@ from faceloom.directions.packs import (
 )
 from faceloom.errors import UsageError
 from faceloom.files import replacing
-from faceloom.imaging.photos import check_output, save_photo
+from faceloom.imaging.photos import check_output, photos_in, save_photo
 from faceloom.model import DEFAULT, GENERATOR_FILE, Model, forget_models, load_model
 from faceloom.settings import cache_folder
 from faceloom.training.attributes import Attribute, attribute_table, read_attributes
@@ -38,7 +38,6 @@ from faceloom.training.refining import correct_direction, refine_directions
 from faceloom.types import Photo
 
 _LARGEST_SHARE = 2.0
-_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".avif"})
 
 
 @click.group(invoke_without_command=True)
@@ -178,11 +177,9 @@ def report(
 ) -> None:
     """Measure what each direction does to each attribute and to identity, at -2 and +2 on photos."""
     loaded = load_model(model or DEFAULT)
-    if not photos.is_dir():
-        raise UsageError(f"{photos} is no folder of photos")
+    every = photos_in(photos)
     if picture is not None:
         check_output(picture)
-    every = sorted(path for path in photos.iterdir() if path.suffix.lower() in _PICTURES)
     count = min(limit, len(every))
     chosen = [every[round(i * (len(every) - 1) / max(1, count - 1))] for i in range(count)]
     measured = [loaded.directions[name] for name in only] or None

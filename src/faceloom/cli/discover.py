@@ -25,7 +25,7 @@ from faceloom.errors import FaceError, PhotoError, UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
 from faceloom.imaging.convert import to_images
-from faceloom.imaging.photos import check_output, open_photo
+from faceloom.imaging.photos import check_output, open_photo, photos_in
 from faceloom.metrics.judges import load_judges
 from faceloom.model import DEFAULT, Model, load_model
 from faceloom.provenance.claims import Claim
@@ -33,7 +33,6 @@ from faceloom.provenance.saving import save_picture
 from faceloom.types import Photo
 
 _CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
-_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".avif"})
 _CROP = 256
 _FACES = 3
 _SEED = click.option("--seed", type=int, default=0, show_default=True, help="The same seed finds the same directions.")
@@ -191,7 +190,7 @@ def labels(
     else:
         assert with_it is not None
         assert without is not None
-        groups = [_pictures(folder) for folder in (without, with_it)]
+        groups = [photos_in(folder) for folder in (without, with_it)]
         codes, kept = _encoded(loaded, [path for group in groups for path in group])
         values = np.repeat([0.0, 1.0], [len(group) for group in groups])[kept]
     direction, _ = labelled_direction(loaded.generator, codes, values, word, method=method)  # type: ignore[arg-type]  # click has checked it
@@ -259,12 +258,6 @@ def _table(path: Path, column: str) -> dict[str, float]:
         with suppress(TypeError, ValueError):
             found[row[files]] = float(row[column])
     return found
-
-
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder of photos")
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
 
 
 @torch.no_grad()

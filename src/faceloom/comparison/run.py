@@ -16,7 +16,7 @@ from faceloom.editor import CROP_SIZE
 from faceloom.errors import FaceError, PhotoError, UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
-from faceloom.imaging.photos import open_photo
+from faceloom.imaging.photos import open_photo, photos_in
 from faceloom.model import load_model
 from faceloom.settings import keep_memory
 from faceloom.types import Crop
@@ -24,7 +24,6 @@ from faceloom.types import Crop
 Tell = Callable[[str], None]
 CONSISTENCY_PHOTOS = 3
 """Latent editing consistency is measured on so many: it takes a second inversion."""
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,7 @@ def choose_photos(folder: Path, limit: int | None) -> tuple[Path, ...]:
     Raises:
         UsageError: if there is no such folder, or no face in it.
     """
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {str(folder)!r}; name one with photos of faces")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = photos_in(folder)
     random.Random(0).shuffle(paths)
     found: list[Path] = []
     for path in paths:

@@ -175,6 +175,24 @@ def write_image(
     image.save(file, form, **options)
 
 
+def photos_in(folder: Path) -> list[Path]:
+    """The photos of a folder by their names, sorted; neither hidden files nor what is in folders inside it.
+
+    Raises:
+        UsageError: if there is no such folder, or it cannot be read, or no photo is in it.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {str(folder)!r}; name one with photos")
+    try:
+        every = sorted(path for path in folder.iterdir() if path.suffix.lower() in READABLE and path.is_file())
+    except OSError as error:
+        raise UsageError(f"cannot read {str(folder)!r} ({error.strerror or error})") from error
+    found = [path for path in every if not path.name.startswith(".")]
+    if not found:
+        raise UsageError(f"there are no photos in {str(folder)!r}; name a folder with some")
+    return found
+
+
 def check_output(path: str | os.PathLike[str]) -> str:
     """Check, before long work, that a photo can be saved at `path`.
 
