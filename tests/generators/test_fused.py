@@ -348,6 +348,15 @@ def test_every_piece_is_done_once_and_errors_come_back() -> None:
     assert threads.workspace(1000) % 64 == 0
 
 
+def test_threads_wake_for_work_that_is_worth_it() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert [threads.useful_threads(work) for work in (0, 1e6, 3e7, 1e9)] == [1, 1, 2, 3]
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("rows", range(1, 21))
 def test_products_of_any_number_of_rows_agree_with_float64(rows: int) -> None:
     torch.manual_seed(rows)
