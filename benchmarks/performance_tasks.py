@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import statistics
 import subprocess
@@ -77,6 +78,7 @@ def stepping(
 
 def tuning(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Callable[[], None]:
     """One step of a pivotal tuning: gradients of a loss for all filters, which are new in each step."""
+    generator = copy.deepcopy(generator)  # what others keep of the filters should last
     filters = [parameter for parameter in generator.parameters() if parameter.ndim == 4]
 
     def step() -> None:

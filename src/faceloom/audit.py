@@ -182,7 +182,7 @@ def _one_photo(
     """By `_mark` (and "" before), scores, with the distance of identities under "identity"; None without a face."""
     try:
         editor = on_crop(Editor.open(open_photo(path), model=model, fidelity=fidelity))
-    except (FaceError, PhotoError):
+    except (FaceError, PhotoError, MissingExtraError):
         return None
     face = editor.faces[0].crop.face
     before, person = panel.look(editor.photo, face)

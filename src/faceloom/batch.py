@@ -167,11 +167,13 @@ def edit_photos(tasks: Iterable[Task], out: Path, model: Model, job: Job) -> Ite
 
 
 def _photos_of(source: Path) -> list[Path]:
-    if source.is_dir():
-        return photos_in(source)
-    if not source.exists():
+    try:
+        folder, there = source.is_dir(), source.exists()
+    except OSError as error:
+        raise UsageError(f"cannot read {str(source)!r} ({error.strerror or error})") from error
+    if not there:
         raise UsageError(f"there is no photo or folder {str(source)!r}")
-    return [source]
+    return photos_in(source) if folder else [source]
 
 
 def _outcome(task: Task, model: Model, job: Job, journal: _Journal, asked: str) -> Outcome:

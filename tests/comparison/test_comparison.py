@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceloom.comparison.contenders import CONTENDERS, SETTINGS, choose_contenders
 from faceloom.comparison.document import write_page
@@ -133,6 +134,9 @@ def test_photos_are_chosen_fairly_and_repeatably(tmp_path: Path) -> None:
     assert len(chosen) >= 2
     assert choose_photos(EXAMPLES, 1) == chosen[:1]
     with pytest.raises(UsageError, match="there are no photos in"):
+        choose_photos(tmp_path, None)
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "meadow.png")
+    with pytest.raises(UsageError, match="no face was found"):
         choose_photos(tmp_path, None)
     with pytest.raises(UsageError, match="no folder"):
         choose_photos(tmp_path / "none", None)

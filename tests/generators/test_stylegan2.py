@@ -131,7 +131,7 @@ def test_stopping_early_is_the_prefix_of_the_skip_path() -> None:
     assert all(map(torch.equal, few, all_))
     for styles in (few, all_):
         assert torch.equal(generator.synthesize_styles(styles, resolution=8), small)
-    with pytest.raises(UsageError, match="style vectors of 8 px"):
+    with pytest.raises(UsageError, match="style vectors of 2 blocks"):
         generator.synthesize_styles(few)
     with pytest.raises(UsageError, match="cannot stop at 8 px"):
         make("resnet").synthesize(ws, resolution=8)

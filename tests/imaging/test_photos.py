@@ -428,3 +428,5 @@ def test_the_photos_of_a_folder(tmp_path: Path) -> None:
         photos_in(tmp_path / "folder.png")
     with pytest.raises(UsageError, match="there is no folder"):
         photos_in(tmp_path / "none")
+    with pytest.raises(UsageError, match="cannot read"):
+        photos_in(tmp_path / ("long" * 100))

@@ -40,3 +40,4 @@ def test_a_photo_is_loaded_once_however_it_was_saved(tmp_path: Path) -> None:
     assert len(found) == 2
     assert found.skipped == 2
     assert f"{tmp_path.name}/d.png" in found.names
+    assert len(load_faces([tmp_path], 64, copies=True)) == 4

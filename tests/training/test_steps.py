@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from faceloom.errors import TrainingError
+from faceloom.generators import backends
 from faceloom.training.adversary import Averages
 from faceloom.training.arithmetic import Arithmetic
 from faceloom.training.config import RECIPES, TrainingConfig
@@ -83,6 +84,15 @@ def test_the_samples_learn(small: TrainingConfig, squares: FaceSet, tmp_path: Pa
     assert 0.0 <= float(trainer.adversary.augmentation.strength) <= 1.0
 
 
+@pytest.fixture
+def fused_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the fused back end draw even such small pictures as these, where it may."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(backends, "_LEAST_PIXELS", 0)
+    monkeypatch.setattr(backends, "_LEAST_PRODUCTS", 0)
+
+
+@pytest.mark.usefixtures("fused_everywhere")
 def test_sixteen_bits_give_about_the_same_losses(small: TrainingConfig, squares: FaceSet, tmp_path: Path) -> None:
     config = replace(small, augment=0.0, path_length=0.0)
     plain, half = (
@@ -99,6 +109,7 @@ def test_sixteen_bits_give_about_the_same_losses(small: TrainingConfig, squares:
     assert all(one.dtype == torch.float32 for one in half.generator.parameters())
 
 
+@pytest.mark.usefixtures("fused_everywhere")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler's own doing
 def test_a_compiled_step_is_the_same_step(small: TrainingConfig, squares: FaceSet, tmp_path: Path) -> None:
     plain = Trainer(small, squares, tmp_path / "a")

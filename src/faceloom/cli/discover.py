@@ -21,7 +21,7 @@ from faceloom.directions.packs import word_of
 from faceloom.directions.strips import direction_sheet
 from faceloom.directions.stylespace import REGIONS, label_channels, region_channels, region_mask
 from faceloom.directions.supervised import Float, labelled_direction
-from faceloom.errors import FaceError, PhotoError, UsageError
+from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
 from faceloom.imaging.convert import to_images
@@ -271,7 +271,7 @@ def _encoded(model: Model, paths: list[Path]) -> tuple[Tensor, list[int]]:
             try:
                 photo = open_photo(path)
                 crop = align(photo, choose(detect(photo), None, photo), max(_CROP, model.generator.resolution))
-            except (PhotoError, FaceError) as error:
+            except (PhotoError, FaceError, MissingExtraError) as error:
                 click.echo(f"note: {path.name} is left out: {error}", err=True)
             else:
                 codes.append(model.encoder(to_images(crop.pixels[None]))[0].mean(dim=0).cpu())

@@ -119,7 +119,7 @@ def train(
         raise UsageError("--name is that of one twin; leave it out, or choose one illustrator")
     if data:
         loaded, path = _prepared(model, str(name), out, again)
-        drawings = _faces(data, require_stylegan2(loaded).resolution)
+        drawings = _faces(data, require_stylegan2(loaded).resolution, copies=True)
         plan = DrawingsTraining(steps=steps or DrawingsTraining.steps, seed=seed)
         with bar("Training the twin", 1000) as update:
             twin = train_on_drawings(loaded, drawings, str(name), plan, title=title, report=_share(update))
@@ -158,10 +158,10 @@ def _share(update: Update) -> Report:
     return lambda what, done, every: update(round(1000 * done / every))
 
 
-def _faces(sources: tuple[Path, ...], resolution: int) -> FaceSet:
+def _faces(sources: tuple[Path, ...], resolution: int, *, copies: bool = False) -> FaceSet:
     if len(sources) == 1 and sources[0].suffix == ".npz":
         return FaceSet.load(sources[0])
     with bar("Finding faces") as update:
-        found = load_faces(sources, resolution, progress=update)
+        found = load_faces(sources, resolution, copies=copies, progress=update)
     click.echo(f"{len(found)} faces, {found.skipped} pictures left out (no usable face, or a copy)")
     return found

@@ -13,7 +13,7 @@ import torch
 from faceloom.comparison.contenders import FEW, FULL, Contender, choose_contenders
 from faceloom.comparison.measuring import Bench, read_records
 from faceloom.editor import CROP_SIZE
-from faceloom.errors import FaceError, PhotoError, UsageError
+from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
 from faceloom.imaging.photos import open_photo, photos_in
@@ -60,7 +60,7 @@ def choose_photos(folder: Path, limit: int | None) -> tuple[Path, ...]:
         limit: how many; all where None.
 
     Raises:
-        UsageError: if there is no such folder, or no face in it.
+        UsageError: if there is no such folder, or no photo or no face in it.
     """
     paths = photos_in(folder)
     random.Random(0).shuffle(paths)
@@ -81,7 +81,7 @@ def aligned(paths: Sequence[Path], size: int = CROP_SIZE) -> Iterable[tuple[str,
         try:
             photo = open_photo(path)
             yield path.name, align(photo, choose(detect(photo), None, photo), size)
-        except (FaceError, PhotoError):
+        except (FaceError, PhotoError, MissingExtraError):
             continue
 
 

@@ -25,8 +25,8 @@ from faceloom.generators.derived import wants_gradients
 from faceloom.settings import BackendName, backend_name
 
 _chosen: ContextVar[BackendName | None] = ContextVar("backend", default=None)
-# Filters that change with every step are brought into the fused form in every step. That pays from such maps on, and
-# from so many multiplications for each tap.
+# Filters that change with every step are brought into the fused form in every step, once for either way: eight times
+# their size, until they change again. That pays from such maps on, and from so many multiplications for each tap.
 _LEAST_PIXELS, _LEAST_PRODUCTS = 32 * 32, 50_000_000
 
 

@@ -321,7 +321,9 @@ class StyleGAN2(ShapedGenerator):
         for block in self._blocks[: self.last_block(resolution) + 1]:
             own, styles = styles[: len(block.modulated)], styles[len(block.modulated) :]
             if len(own) < len(block.modulated):
-                raise UsageError(f"these are the style vectors of {2 << len(found)} px; a larger picture needs more")
+                raise UsageError(
+                    f"these are the style vectors of {len(found)} blocks; a picture of this size needs more"
+                )
             found.append((own, None) if block.to_rgb is None else (own[:-1], own[-1]))
         return found
 

@@ -181,9 +181,9 @@ def photos_in(folder: Path) -> list[Path]:
     Raises:
         UsageError: if there is no such folder, or it cannot be read, or no photo is in it.
     """
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {str(folder)!r}; name one with photos")
     try:
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {str(folder)!r}; name one with photos")
         every = sorted(path for path in folder.iterdir() if path.suffix.lower() in READABLE and path.is_file())
     except OSError as error:
         raise UsageError(f"cannot read {str(folder)!r} ({error.strerror or error})") from error

@@ -37,7 +37,10 @@ class Arithmetic:
         return torch.autocast(device.type, torch.bfloat16) if self.half else nullcontext()
 
     def ready(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """The function, compiled where that is wanted: for each shape of its arguments, when it is first called."""
+        """The function, compiled where that is wanted: for each shape of its arguments, when it is first called.
+
+        What is compiled draws with the plain back end, whatever the settings say: compilers understand no other.
+        """
         if self.compiler is None:
             return function
         # Batches have one size: a program for it is faster than one for any.

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -111,16 +111,21 @@ def table(source: Path) -> str | None:
 
 
 def load_faces(
-    sources: Sequence[Path], resolution: int, *, progress: Callable[[int, int], None] | None = None
+    sources: Sequence[Path],
+    resolution: int,
+    *,
+    copies: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> FaceSet:
     """Find and align the largest face of every picture of the sources.
 
-    Grey pictures are left out: a handful would teach a colour model to drain faces of colour. Of copies, mirrored ones
-    included, the sharpest stays (`copies`).
+    Grey pictures are left out: a handful would teach a colour model to drain faces of colour. Of a photo that is there
+    more than once, mirrored or not, the sharpest stays.
 
     Args:
         sources: folders or zips of pictures.
         resolution: side to bring the faces to.
+        copies: whether to keep them: drawings of one hand are alike without being copies.
         progress: called with the number of pictures read so far, and of all.
 
     Raises:
@@ -139,8 +144,9 @@ def load_faces(
     landmarks = np.stack([_to_crop(crop) for crop in crops])
     names = tuple(name for name, _ in found)
     pixels = np.stack([crop.pixels for crop in crops])
-    kept = ~repeats(pixels)
-    return FaceSet(pixels, landmarks, names, len(every) - int(kept.sum())).subset(kept)
+    faces = FaceSet(pixels, landmarks, names, len(every) - len(found))
+    again = np.zeros(len(names), np.bool_) if copies else repeats(pixels)
+    return replace(faces.subset(~again), skipped=faces.skipped + int(again.sum())) if again.any() else faces
 
 
 def _decode(data: bytes, name: str) -> NDArray[np.uint8]:

@@ -33,14 +33,17 @@ def convolve(
 def filters(before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, weight: Tensor, act: Activation) -> Tensor:
     """The gradient for the filters (O', I', 3, 3), as far as it does not come through the factors."""
     sums = torch.zeros((9, x.shape[1], padded(before.shape[1], COLUMNS)))
-    add = _add_same if act.taps is None else _add_up
     for image in range(x.shape[0]):
-        add(sums, before[image], x[image], styles[image], factors[image], act)
+        given = before[image], x[image], styles[image], factors[image]
+        if act.taps is None:
+            _add_same(sums, *given)
+        else:
+            _add_up(sums, *given, act.taps)
     outputs, inputs = weight.shape[:2]
     return sums[:, :inputs, :outputs].permute(2, 1, 0).reshape(weight.shape)
 
 
-def _add_same(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, act: Activation) -> None:
+def _add_same(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Tensor) -> None:
     """Add an image's share to (9, I, 16 · panels): before (O, H, W), x (I, H, W), styles (I,), factors (O,)."""
     inputs, height, width = x.shape
     outputs = before.shape[0]
@@ -54,12 +57,10 @@ def _add_same(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: 
         _add_products(sums, samples, gradients, some, width, up=False)
 
 
-def _add_up(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, act: Activation) -> None:
+def _add_up(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, taps: Tensor) -> None:
     """As `_add_same`, by way of the gradient of the spread image."""
     inputs, height, width = x.shape
     outputs = before.shape[0]
-    assert act.taps is not None
-    taps = act.taps
     row_floats = (8 * math.ceil(width / 4) + 1) * outputs
     rows = band_rows(height, 8 * row_floats)
     band = kept("band", (2 * rows + 1) * row_floats)

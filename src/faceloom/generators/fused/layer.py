@@ -32,8 +32,11 @@ def styled_convolution(
     """As `ops.styled_convolution`, for float32 on a CPU, in channels_last; differentiable once."""
     gain *= ops.ACTIVATION_GAIN  # see there why it may go inside
     factors, bias = ops.demodulation(weight, styles) * gain, bias * gain
-    if noise is not None and isinstance(strength, Tensor) and wants_gradients(strength):
-        noise, strength = noise * strength, 1.0
+    if isinstance(strength, Tensor):
+        if noise is not None and wants_gradients(strength):
+            noise, strength = noise * strength, 1.0
+        else:
+            strength = strength.detach()
     grain = None if noise is None else noise.squeeze(1).contiguous()
     taps = None if up_kernel is None else up_kernel.sum(0).flip(0) * 2.0
     outputs, inputs = weight.shape[:2]
@@ -65,14 +68,14 @@ class _StyledConvolution(torch.autograd.Function):
         act: Activation,
     ) -> Tensor:
         y = forward.convolve(x, styles, factors, noise, bias, weight, act)
-        ctx.save_for_backward(x, styles, factors, noise, bias, y)
-        ctx.weight, ctx.act = weight, act
+        ctx.save_for_backward(x, styles, factors, noise, bias, weight, y)
+        ctx.act = act
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, styles, factors, noise, bias, y = ctx.saved_tensors
+        x, styles, factors, noise, bias, weight, y = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         wants_noise = noise is not None and ctx.needs_input_grad[3]
         before, sums, pixels = backward.before_activation(y, grad, noise, ctx.act, wants_noise)
@@ -87,7 +90,7 @@ class _StyledConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[4]:
             found[4] = plain.sum(0)
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            found[0], found[1] = backward.convolve(before, x, styles, factors, ctx.weight, ctx.act)
+            found[0], found[1] = backward.convolve(before, x, styles, factors, weight, ctx.act)
         if ctx.needs_input_grad[5]:
-            found[5] = backward.filters(before, x, styles, factors, ctx.weight, ctx.act)
+            found[5] = backward.filters(before, x, styles, factors, weight, ctx.act)
         return tuple(found)
