@@ -3,8 +3,9 @@
 A move of a late row of W+ leaves the feature maps of all earlier blocks as they were. `PrefixCache` keeps them, and
 starts where the styles first differ. It can stop early at a smaller size, be cancelled between two layers, and forgets
 the least useful maps where they grow beyond a bound. In the first block that is drawn again, styles that move along a
-line do without a convolution (`faceloom.generators.style_lines`). What it draws is what the generator draws: bit for
-bit, or to 1e-4 where that was of use.
+line do without a convolution (`faceloom.generators.style_lines`); a GPU launches recorded blocks instead
+(`faceloom.generators.graphs`). What it draws is what the generator draws: bit for bit, or to 1e-4 where that was of
+use.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from faceloom.errors import UsageError
 from faceloom.generators.backends import backend
+from faceloom.generators.derived import times_forgotten
+from faceloom.generators.graphs import Recordings, recordings
 from faceloom.generators.protocol import Noise
 from faceloom.generators.style_lines import LEAST_SIDE, StyleLine
 from faceloom.generators.stylegan2 import Doubling, StyleGAN2
@@ -38,12 +41,14 @@ class _Kept:
     Attributes:
         styles: of its convolutions.
         rgb: style of its toRGB layer; None where it has none.
+        seen: all of these, where comparing them makes nobody wait.
         x, image: feature maps and image after it; None where they were dropped, or there is no image.
         used: when they were last of use.
     """
 
     styles: list[Tensor]
     rgb: Tensor | None
+    seen: list[Tensor]
     x: Tensor | None = None
     image: Tensor | None = None
     used: int = 0
@@ -57,6 +62,7 @@ class _Kept:
 class _Memory:
     blocks: list[_Kept] = field(default_factory=list)
     line: StyleLine | None = None
+    recordings: Recordings | None = None
     state: tuple[object, ...] = ()
     clock: int = 0
 
@@ -68,7 +74,8 @@ class PrefixCache:
 
     Args:
         generator: a StyleGAN2; its weights may change, which empties the cache.
-        max_bytes: bound on the feature maps that are kept.
+        max_bytes: bound on the feature maps that are kept. On a GPU, recordings of single pictures hold some twice as
+            much besides, unless it is 0.
     """
 
     def __init__(self, generator: StyleGAN2, max_bytes: int = DEFAULT_BYTES) -> None:
@@ -140,20 +147,20 @@ class PrefixCache:
         memory = self._memory
         tensors = (*self.generator.parameters(), *self.generator.buffers())
         written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
-        state = (noise, backend().name, written)
+        state = (noise, backend().name, times_forgotten(), written)
         if memory.state != state:
-            memory.blocks, memory.line, memory.state = [], None, state
+            memory.blocks, memory.line, memory.recordings, memory.state = [], None, None, state
         same_x = same_image = True
-        for index, (styles, rgb) in enumerate(wanted):
+        for index, ((styles, rgb), seen) in enumerate(zip(wanted, _on_host(wanted), strict=True)):
             if index == len(memory.blocks):
-                memory.blocks.append(_Kept(styles, rgb))
+                memory.blocks.append(_Kept(styles, rgb, seen))
                 continue
             kept = memory.blocks[index]
-            same_x = same_x and all(map(_equal, kept.styles, styles))
+            same_x = same_x and all(map(_equal, kept.seen[: len(styles)], seen))
             if not same_x and memory.line is not None and memory.line.index > index:
                 memory.line = None
-            same_image = same_image and same_x and (rgb is None or kept.rgb is None or _equal(kept.rgb, rgb))
-            kept.styles, kept.rgb = styles, rgb
+            same_image = same_image and same_x and (rgb is None or _equal(kept.seen[-1], seen[-1]))
+            kept.styles, kept.rgb, kept.seen = styles, rgb, seen
             kept.x = kept.x if same_x else None
             kept.image = kept.image if same_image else None
         for kept in memory.blocks[len(wanted) :]:  # not asked for this time
@@ -173,29 +180,72 @@ class PrefixCache:
             doubled = self._doubled(index) if known else None
             if index == self._last:  # nothing follows its maps, so they are not even made
                 painted = cast(Tensor, kept.rgb), image
-                image = kept.image = self.generator.features(
-                    index, x, kept.styles, noise, check=check, painted=painted, doubled=doubled
-                )
+                image = kept.image = self._features(index, x, noise, check, doubled, painted)
                 kept.used = memory.clock
                 break
             if kept.x is None:
-                kept.x = self.generator.features(index, x, kept.styles, noise, check=check, doubled=doubled)
+                kept.x = self._features(index, x, noise, check, doubled)
                 known = False
             x = kept.x
             if kept.rgb is not None:
                 check()
-                image = kept.image = self.generator.paint(index, x, kept.rgb, image)
+                image = kept.image = self._paint(index, x, kept.rgb, image)
             kept.used = memory.clock
             self._evict()
         self._evict()
         assert image is not None
         return image.clone()
 
+    def _features(
+        self,
+        index: int,
+        x: Tensor | None,
+        noise: Noise,
+        check: Callable[[], None],
+        doubled: Doubling | None,
+        painted: tuple[Tensor, Tensor | None] | None = None,
+    ) -> Tensor:
+        generator, styles = self.generator, self._memory.blocks[index].styles
+        recorded = self._recordings(index)
+        if recorded is None:
+            return generator.features(index, x, styles, noise, check=check, painted=painted, doubled=doubled)
+        check()
+        if painted is None:
+
+            def maps(x: Tensor | None, *styles: Tensor) -> Tensor:
+                return generator.features(index, x, list(styles), noise)
+
+            return recorded.run(("maps", index), maps, x, *styles)
+
+        def picture(x: Tensor | None, rgb: Tensor, image: Tensor | None, *styles: Tensor) -> Tensor:
+            return generator.features(index, x, list(styles), noise, painted=(rgb, image))
+
+        return recorded.run(("picture", index), picture, x, *painted, *styles)
+
+    def _paint(self, index: int, x: Tensor, rgb: Tensor, image: Tensor | None) -> Tensor:
+        generator, recorded = self.generator, self._recordings(index)
+        if recorded is None:
+            return generator.paint(index, x, rgb, image)
+
+        def paint(x: Tensor, rgb: Tensor, image: Tensor | None) -> Tensor:
+            return generator.paint(index, x, rgb, image)
+
+        return recorded.run(("paint", index), paint, x, rgb, image)
+
+    def _recordings(self, index: int) -> Recordings | None:
+        """Where recorded steps are kept; None where steps are not recorded. More than one picture keep a GPU busy."""
+        memory, styles = self._memory, self._memory.blocks[index].styles
+        if not self.max_bytes or styles[0].shape[0] > 1:
+            return None
+        if memory.recordings is None:
+            memory.recordings = recordings(styles[0].device)
+        return memory.recordings
+
     def _doubled(self, index: int) -> Doubling | None:
         """What draws the layer that doubles the size in a block before which all is as it was: a line of styles."""
         memory = self._memory
         drawn = index < self._last and memory.blocks[index].x is not None
-        if drawn or 4 << index < LEAST_SIDE or not self.max_bytes:
+        if drawn or 4 << index < LEAST_SIDE or not self.max_bytes or self._recordings(index) is not None:
             return None
         if memory.line is None or memory.line.index != index:
             memory.line = StyleLine(index)
@@ -257,5 +307,15 @@ class PrefixCaches:
             return self._caches[generator]
 
 
+def _on_host(wanted: Sequence[tuple[list[Tensor], Tensor | None]]) -> list[list[Tensor]]:
+    """The style vectors of each block, in the host's memory, with one transfer for all."""
+    blocks = [styles if rgb is None else [*styles, rgb] for styles, rgb in wanted]
+    if all(style.device.type == "cpu" for block in blocks for style in block):
+        return blocks
+    flat = torch.cat([style.flatten() for block in blocks for style in block]).cpu()
+    parts = iter(torch.split(flat, [style.numel() for block in blocks for style in block]))
+    return [[next(parts).reshape(style.shape) for style in block] for block in blocks]
+
+
 def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.device == b.device and torch.equal(a, b)
+    return a.shape == b.shape and torch.equal(a, b)

@@ -10,6 +10,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 _State = tuple[int, int, torch.dtype, torch.Size]
 _known = WeakIdKeyDictionary()
+_forgotten = 0
 
 
 def wants_gradients(*tensors: Tensor | None) -> bool:
@@ -45,4 +46,11 @@ def derived(weight: Tensor, name: str, make: Callable[[Tensor], Tensor]) -> Tens
 
 def forget() -> None:
     """Drop all that was derived."""
+    global _forgotten
     _known.clear()
+    _forgotten += 1
+
+
+def times_forgotten() -> int:
+    """How often that was asked for: what was made of the weights by others is no better."""
+    return _forgotten

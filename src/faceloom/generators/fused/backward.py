@@ -70,7 +70,7 @@ def _add_up(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Te
         def lines(number: int, first: int, last: int, top: int = top) -> None:
             down.spread_gradient(
                 before.data_ptr(), band.data_ptr(), taps.data_ptr(), 2 * top, 2 * height, 2 * width, outputs,
-                2 * top + first, 2 * top + last,
+                workspace(4 * outputs), 2 * top + first, 2 * top + last,
             )  # fmt: skip
 
         high, wide = 2 * some + 1, 2 * width + 1
@@ -191,7 +191,7 @@ def _back_up(
             def lines(number: int, first: int, last: int, top: int = top, image: int = image) -> None:
                 down.spread_gradient(
                     before[image].data_ptr(), band.data_ptr(), taps.data_ptr(), 8 * top, 2 * height, 2 * width, inputs,
-                    8 * top + first, 8 * top + last,
+                    workspace(4 * inputs), 8 * top + first, 8 * top + last,
                 )  # fmt: skip
 
             def tiles(

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from faceloom.generators.fused.lanes import add, compiled, fma, inlined, load, load_float, multiply, spread, store
@@ -22,7 +20,7 @@ def workspace(tiles: int, inputs: int, columns: int) -> int:
 
 @compiled
 def spread_gradient(
-    g: int, band: int, taps: int, top: int, height: int, width: int, channels: int, first: int, last: int
+    g: int, band: int, taps: int, top: int, height: int, width: int, channels: int, line: int, first: int, last: int
 ) -> None:
     """Rows `first` to `last` of the gradient of the spread image, from that of the filtered one.
 
@@ -32,36 +30,52 @@ def spread_gradient(
         taps: of the four taps of the filter, along one dimension.
         top: the first row of the band.
         height, width, channels: 2H, 2W and channels of `g`.
+        line: address of 4 · `channels` floats to work in.
         first, last: which rows of the spread image.
     """
     columns = 8 * ((width + 7) // 8) + 1
-    zero = spread(np.float32(0))
+    f0, f1 = spread(load_float(taps, 0)), spread(load_float(taps, 1))
+    f2, f3 = spread(load_float(taps, 2)), spread(load_float(taps, 3))
+    pixel = 4 * channels
     for row in range(first, last):
         target = band + 4 * (row - top) * columns * channels
-        for left in range(0, columns, 16):
+        # In the order of memory, as in `up.filter_rows`.
+        a, b, d, e = line, line + pixel, line + 2 * pixel, line + 3 * pixel
+        for column in range(-2, 1):
+            _across(g, taps, row, column, height, width, channels, a)
+            a, b, d = b, d, a
+        for column in range(columns):
+            _across(g, taps, row, column + 1, height, width, channels, e)
             for c in range(0, channels, 8):
-                a = _across(g, taps, row, left - 2, height, width, channels, c)
-                b = _across(g, taps, row, left - 1, height, width, channels, c)
-                d = _across(g, taps, row, left, height, width, channels, c)
-                for column in range(left, min(left + 16, columns)):
-                    e = _across(g, taps, row, column + 1, height, width, channels, c)
-                    y = zero
-                    y = fma(spread(load_float(taps, 3)), a, fma(spread(load_float(taps, 2)), b, y))
-                    y = fma(spread(load_float(taps, 1)), d, fma(spread(load_float(taps, 0)), e, y))
-                    store(target, column * channels + c, y)
-                    a, b, d = b, d, e
+                y = fma(f3, load(a, c), multiply(f2, load(b, c)))
+                store(target, c, fma(f1, load(d, c), fma(f0, load(e, c), y)))
+            target += pixel
+            a, b, d, e = b, d, e, a
 
 
 @inlined
-def _across(g: int, taps: int, row: int, column: int, height: int, width: int, channels: int, c: int) -> Any:
-    """The mirrored filter along a column of `g`, as far as there is any."""
-    y = spread(np.float32(0))
-    if 0 <= column < width:
-        for k in range(4):
-            i = row + 1 - k
-            if 0 <= i < height:
-                y = fma(spread(load_float(taps, k)), load(g, (i * width + column) * channels + c), y)
-    return y
+def _across(g: int, taps: int, row: int, column: int, height: int, width: int, channels: int, out: int) -> None:
+    """The mirrored filter along a column of `g`, as far as there is any, for all channels."""
+    zero = spread(np.float32(0))
+    first, last = max(0, row + 2 - height), min(4, row + 2)
+    if not 0 <= column < width or first >= last:
+        for c in range(0, channels, 8):
+            store(out, c, zero)
+        return
+    place = g + 4 * ((row + 1) * width + column) * channels
+    if last - first == 4:
+        f0, f1 = spread(load_float(taps, 0)), spread(load_float(taps, 1))
+        f2, f3 = spread(load_float(taps, 2)), spread(load_float(taps, 3))
+        up = width * channels
+        for c in range(0, channels, 8):
+            y = fma(f1, load(place, c - up), multiply(f0, load(place, c)))
+            store(out, c, fma(f3, load(place, c - 3 * up), fma(f2, load(place, c - 2 * up), y)))
+        return
+    for c in range(0, channels, 8):
+        y = zero
+        for k in range(first, last):
+            y = fma(spread(load_float(taps, k)), load(place, c - k * width * channels), y)
+        store(out, c, y)
 
 
 @compiled

@@ -139,7 +139,7 @@ def _convolve_up(
                 up.filter_rows(
                     band.ctypes.data, 8 * top + 1, y[image].data_ptr(), taps.data_ptr(), factors[image].data_ptr(),
                     bias.data_ptr(), added.data_ptr() + 4 * image * noise_image, noise_row, width, outputs,
-                    act.noise_gain, act.slope, act.bound, streams(y), workspace(16 * outputs), done + first,
+                    act.noise_gain, act.slope, act.bound, streams(y), workspace(4 * outputs), done + first,
                     done + last,
                 )  # fmt: skip
 
@@ -204,6 +204,6 @@ def _convolve_few(
         up.filter_rows(
             band[image].ctypes.data, 1, y[image].data_ptr(), taps.data_ptr(), factors[image].data_ptr(),
             bias.data_ptr(), added.data_ptr() + 4 * image * noise_image, noise_row, width, outputs, act.noise_gain,
-            act.slope, act.bound, False, workspace(16 * outputs), 0, 2 * height,
+            act.slope, act.bound, False, workspace(4 * outputs), 0, 2 * height,
         )  # fmt: skip
     return y

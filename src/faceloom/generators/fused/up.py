@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from faceloom.generators.fused.activation import activated, write_out
+from faceloom.generators.fused.activation import activated
 from faceloom.generators.fused.lanes import (
     add,
     compiled,
@@ -25,6 +25,7 @@ from faceloom.generators.fused.lanes import (
     multiply,
     spread,
     store,
+    stream,
 )
 from faceloom.generators.fused.products import multiply_planes
 from faceloom.generators.fused.tiles import copy_window, five_points, four_of_five
@@ -200,7 +201,7 @@ def filter_rows(
         gain: of the noise.
         slope, clamp: of the leaky ReLU; the bound on the magnitude.
         streams: whether `out` goes past the caches; its address is a multiple of 32 then.
-        line: address of 16 · `outputs` floats to work in.
+        line: address of 4 · `outputs` floats to work in.
         first, last: which rows of `out`.
     """
     stride = (8 * ((width + 3) // 4) + FRAME) * outputs
@@ -208,34 +209,38 @@ def filter_rows(
     f2, f3 = spread(load_float(taps, 2)), spread(load_float(taps, 3))
     slopes, high, low = spread(np.float32(slope)), spread(np.float32(clamp)), spread(np.float32(-clamp))
     gains = spread(np.float32(gain))
+    pixel = 4 * outputs
     for row in range(first, last):
-        source = band + 4 * (row - 1 - top + MARGIN) * stride
+        place = band + 4 * (row - 1 - top + MARGIN) * stride
         grain = noise + 4 * row * noise_row
         target = out + 4 * row * 2 * width * outputs
-        for left in range(0, 2 * width, 16):
-            right = min(left + 16, 2 * width)
+        # Pixel by pixel, channel after channel as they lie: a column at a time would meet few sets of the cache.
+        a, b, d, e = line, line + pixel, line + 2 * pixel, line + 3 * pixel
+        for _ in range(3):
             for c in range(0, outputs, 8):
-                factors, biases = load(factor, c), load(bias, c)
-                place = source + 4 * (left * outputs + c)
-                a = _down(place, stride, f0, f1, f2, f3)
-                b = _down(place + 4 * outputs, stride, f0, f1, f2, f3)
-                d = _down(place + 8 * outputs, stride, f0, f1, f2, f3)
-                place += 12 * outputs
-                for column in range(left, right):
-                    e = _down(place, stride, f0, f1, f2, f3)
-                    y = fma(f0, a, fma(f1, b, fma(f2, d, multiply(f3, e))))
-                    added = spread(load_float(grain, column))
-                    y = activated(y, factors, biases, added, gains, slopes, high, low)
-                    store(line, (column - left) * outputs + c, y)
-                    a, b, d = b, d, e
-                    place += 4 * outputs
-            write_out(line, target + 4 * left * outputs, (right - left) * outputs, streams)
+                store(a, c, _down(place, stride, f0, f1, f2, f3, c))
+            place += pixel
+            a, b, d = b, d, a
+        for column in range(2 * width):
+            added = spread(load_float(grain, column))
+            for c in range(0, outputs, 8):
+                newest = _down(place, stride, f0, f1, f2, f3, c)
+                store(e, c, newest)
+                y = fma(f0, load(a, c), fma(f1, load(b, c), fma(f2, load(d, c), multiply(f3, newest))))
+                y = activated(y, load(factor, c), load(bias, c), added, gains, slopes, high, low)
+                if streams:
+                    stream(target, c, y)
+                else:
+                    store(target, c, y)
+            target += pixel
+            place += pixel
+            a, b, d, e = b, d, e, a
     if streams:
         fence()
 
 
 @inlined
-def _down(place: int, stride: int, f0: object, f1: object, f2: object, f3: object) -> object:
+def _down(place: int, stride: int, f0: object, f1: object, f2: object, f3: object, c: int) -> object:
     """The filter along a column of four samples."""
-    last = multiply(f3, load(place, 3 * stride))
-    return fma(f0, load(place, 0), fma(f1, load(place, stride), fma(f2, load(place, 2 * stride), last)))
+    last = multiply(f3, load(place, 3 * stride + c))
+    return fma(f0, load(place, c), fma(f1, load(place, stride + c), fma(f2, load(place, 2 * stride + c), last)))
