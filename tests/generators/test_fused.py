@@ -245,7 +245,6 @@ def test_gradients_of_codes_and_noise_agree_with_float64() -> None:
 
 
 def test_gradients_of_filters_agree_with_float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_LEAST_PRODUCTS", 0)
     monkeypatch.setattr(backends, "_LEAST_PIXELS", 0)
     generator = make()
     exact = copy.deepcopy(generator).double()

@@ -89,7 +89,6 @@ def fused_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the fused back end draw even such small pictures as these, where it may."""
     pytest.importorskip("numba")
     monkeypatch.setattr(backends, "_LEAST_PIXELS", 0)
-    monkeypatch.setattr(backends, "_LEAST_PRODUCTS", 0)
 
 
 @pytest.mark.usefixtures("fused_everywhere")

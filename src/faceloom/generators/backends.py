@@ -25,9 +25,9 @@ from faceloom.generators.derived import wants_gradients
 from faceloom.settings import BackendName, backend_name
 
 _chosen: ContextVar[BackendName | None] = ContextVar("backend", default=None)
-# Filters that change with every step are brought into the fused form in every step, once for either way: eight times
-# their size, until they change again. That pays from such maps on, and from so many multiplications for each tap.
-_LEAST_PIXELS, _LEAST_PRODUCTS = 32 * 32, 50_000_000
+# Filters of three by three that change with every step are brought into the fused form in every step, once for either
+# way: eight times their size, until they change again. That pays from such maps on.
+_LEAST_PIXELS = 32 * 32
 
 
 class StyledConvolution(Protocol):
@@ -175,8 +175,6 @@ def blend(maps: Tensor, taps: int) -> Blend:
 def _fuses(x: Tensor, weight: Tensor, taps: int) -> bool:
     if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or taps != 4:
         return False
-    if wants_gradients(weight):
-        pixels = x.shape[2] * x.shape[3]
-        if pixels < _LEAST_PIXELS or x.shape[0] * pixels * weight[:, :, 0, 0].numel() < _LEAST_PRODUCTS:
-            return False
+    if wants_gradients(weight) and weight.shape[2] > 1 and x.shape[2] * x.shape[3] < _LEAST_PIXELS:
+        return False
     return backend().name == "fused" and not torch.is_autocast_enabled("cpu")

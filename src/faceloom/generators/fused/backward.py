@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from faceloom.generators.fused import activation, down, same, weights
+from faceloom.generators.fused import activation, down, same, tile_weights, weights
 from faceloom.generators.fused.packing import backward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
-from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps
+from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps, held_tiles
 from faceloom.generators.fused.threads import (
     MOVED,
     even_pieces,
@@ -20,6 +21,7 @@ from faceloom.generators.fused.threads import (
     useful_threads,
     workspace,
 )
+from faceloom.generators.winograd import FILTERS
 
 
 def convolve(
@@ -32,33 +34,61 @@ def convolve(
 
 def filters(before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, weight: Tensor, act: Activation) -> Tensor:
     """The gradient for the filters (O', I', 3, 3), as far as it does not come through the factors."""
-    sums = torch.zeros((9, x.shape[1], padded(before.shape[1], COLUMNS)))
-    for image in range(x.shape[0]):
-        given = before[image], x[image], styles[image], factors[image]
-        if act.taps is None:
-            _add_same(sums, *given)
-        else:
-            _add_up(sums, *given, act.taps)
     outputs, inputs = weight.shape[:2]
+    if act.taps is None:
+        sums = _filters_same(before, x, styles, factors)
+    else:
+        sums = torch.zeros((9, x.shape[1], padded(before.shape[1], COLUMNS)))
+        for image in range(x.shape[0]):
+            _add_up(sums, before[image], x[image], styles[image], factors[image], act.taps)
     return sums[:, :inputs, :outputs].permute(2, 1, 0).reshape(weight.shape)
 
 
-def _add_same(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Tensor) -> None:
-    """Add an image's share to (9, I, 16 · panels): before (O, H, W), x (I, H, W), styles (I,), factors (O,)."""
-    inputs, height, width = x.shape
-    outputs = before.shape[0]
-    rows = band_rows(height, 4 * width * (inputs + sums.shape[2]))
-    for top in range(0, height, rows):
-        some = min(rows, height - top)
-        samples = _grouped(x, styles, height, width, width * inputs, (top - 1, -1, some + 2, width + 2), 8, "samples")
-        gradients = _grouped(
-            before, factors, height, width, width * outputs, (top, 0, some, width), COLUMNS, "gradients"
+def _filters_same(before: Tensor, x: Tensor, styles: Tensor, factors: Tensor) -> Tensor:
+    """That of a convolution that keeps the size, as (9, I, 16 · panels)."""
+    count, inputs, height, width = x.shape
+    outputs, columns = before.shape[1], padded(before.shape[1], COLUMNS)
+    tiles = math.ceil(height / 4) * math.ceil(width / 4)
+    sums = kept("points", tile_weights.POINTS * inputs * columns)
+    sums.zero_()
+    held = held_tiles(tiles, inputs, columns)
+    samples = kept("samples", tile_weights.POINTS * tile_weights.plane(inputs, held))
+    gradients = kept("gradients", tile_weights.POINTS * tile_weights.plane(columns, held))
+    moving = useful_threads(MOVED * tile_weights.POINTS * held * (inputs + columns))
+    multiplying = useful_threads(tile_weights.POINTS * held * inputs * columns)
+    for image in range(count):
+        for start in range(0, tiles, held):
+            some = min(held, tiles - start)
+
+            def transform(number: int, first: int, last: int, image: int = image, start: int = start) -> None:
+                tile_weights.tiles_at_points(
+                    x[image].data_ptr(), styles[image].data_ptr(), before[image].data_ptr(), factors[image].data_ptr(),
+                    height, width, inputs, outputs, columns, samples.data_ptr(), gradients.data_ptr(), held,
+                    workspace(tile_weights.workspace(inputs, columns)), start, start + first, start + last,
+                )  # fmt: skip
+
+            def multiply(number: int, first: int, last: int, some: int = some) -> None:
+                tile_weights.add_products(
+                    samples.data_ptr(), gradients.data_ptr(), sums.data_ptr(), some, held, inputs, columns, first, last
+                )
+
+            in_parallel(transform, even_pieces(some, math.ceil(some / (2 * moving)), moving), moving)
+            in_parallel(multiply, even_pieces(tile_weights.POINTS, 3, multiplying), multiplying)
+    out = torch.empty((9, inputs, columns))
+    points = np.ascontiguousarray(FILTERS, np.float32)
+
+    def finish(number: int, first: int, last: int) -> None:
+        tile_weights.filters_of_points(
+            sums.data_ptr(), points.ctypes.data, out.data_ptr(), inputs, columns, first, last
         )
-        _add_products(sums, samples, gradients, some, width, up=False)
+
+    threads = useful_threads(MOVED * tile_weights.POINTS * inputs * columns)
+    in_parallel(finish, even_pieces(inputs, math.ceil(inputs / (2 * threads)), threads), threads)
+    return out
 
 
 def _add_up(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, taps: Tensor) -> None:
-    """As `_add_same`, by way of the gradient of the spread image."""
+    """Add an image's share to (9, I, 16 · panels): before (O, 2H, 2W), x (I, H, W), styles (I,), factors (O,)."""
     inputs, height, width = x.shape
     outputs = before.shape[0]
     row_floats = (8 * math.ceil(width / 4) + 1) * outputs
@@ -76,24 +106,20 @@ def _add_up(sums: Tensor, before: Tensor, x: Tensor, styles: Tensor, factors: Te
         high, wide = 2 * some + 1, 2 * width + 1
         threads = useful_threads(MOVED * high * row_floats)
         in_parallel(lines, even_pieces(high, 8, threads), threads)
-        samples = _grouped(x, styles, height, width, width * inputs, (top, 0, some, width), 8, "samples")
-        gradients = _grouped(band, factors, high, wide, row_floats, (0, 0, high, wide), COLUMNS, "gradients")
-        _add_products(sums, samples, gradients, some, width, up=True)
+        samples = _grouped(x[:, top : top + some], styles, width * inputs, some, width, 8, "samples")
+        gradients = _grouped(band, factors, row_floats, high, wide, COLUMNS, "gradients")
+        _add_products(sums, samples, gradients, some, width)
 
 
-def _grouped(
-    x: Tensor, scale: Tensor, height: int, width: int, row_floats: int, window: tuple[int, int, int, int], group: int,
-    name: str,
-) -> Tensor:  # fmt: skip
-    """A window (top, left, rows, columns) of scale · x, with its channels in groups; see `weights.group_channels`."""
-    channels, (top, left, rows, columns) = scale.shape[0], window
+def _grouped(x: Tensor, scale: Tensor, row_floats: int, rows: int, columns: int, group: int, name: str) -> Tensor:
+    """Scale · x with its channels in groups; see `weights.group_channels`."""
+    channels = scale.shape[0]
     groups = math.ceil(channels / group)
     out = kept(name, groups * group * rows * columns)
 
     def task(number: int, first: int, last: int) -> None:
         weights.group_channels(
-            x.data_ptr(), scale.data_ptr(), height, width, row_floats, channels, top, left, rows, columns, group,
-            out.data_ptr(), first, last,
+            x.data_ptr(), scale.data_ptr(), row_floats, rows, columns, channels, group, out.data_ptr(), first, last
         )  # fmt: skip
 
     threads = useful_threads(MOVED * out.numel())
@@ -101,12 +127,12 @@ def _grouped(
     return out
 
 
-def _add_products(sums: Tensor, samples: Tensor, gradients: Tensor, rows: int, columns: int, *, up: bool) -> None:
+def _add_products(sums: Tensor, samples: Tensor, gradients: Tensor, rows: int, columns: int) -> None:
     _, channels, width = sums.shape
 
     def task(number: int, first: int, last: int) -> None:
         weights.add_products(
-            samples.data_ptr(), gradients.data_ptr(), sums.data_ptr(), rows, columns, channels, width // COLUMNS, up,
+            samples.data_ptr(), gradients.data_ptr(), sums.data_ptr(), rows, columns, channels, width // COLUMNS,
             first, last,
         )  # fmt: skip
 

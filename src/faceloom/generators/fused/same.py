@@ -37,7 +37,8 @@ def workspace(tiles: int, inputs: int, columns: int) -> int:
 
 
 @inlined
-def _column(x: int, row: int, c: int) -> Any:
+def column_points(x: int, row: int, c: int) -> Any:
+    """Six samples of a column at their points."""
     return six_points(
         load(x, c),
         load(x + row, c),
@@ -54,12 +55,12 @@ def _into_points(x: int, row: int, column: int, scale: int, out: int, plane: int
     for c in range(0, channels, 8):
         factor = load(scale, c)
         columns = (
-            _column(x, row, c),
-            _column(x + column, row, c),
-            _column(x + 2 * column, row, c),
-            _column(x + 3 * column, row, c),
-            _column(x + 4 * column, row, c),
-            _column(x + 5 * column, row, c),
+            column_points(x, row, c),
+            column_points(x + column, row, c),
+            column_points(x + 2 * column, row, c),
+            column_points(x + 3 * column, row, c),
+            column_points(x + 4 * column, row, c),
+            column_points(x + 5 * column, row, c),
         )
         place = out
         for i in range(6):

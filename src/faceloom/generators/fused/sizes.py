@@ -14,6 +14,7 @@ from faceloom.generators.fused.products import ROWS
 # Bytes, for processors with some 512 KiB of L2 cache for each core and 8 MiB of L3.
 _L3 = 8 << 20
 _LEAST_BLOCK, _MOST_BLOCK = 1 << 18, 20 << 20
+_LEAST_HELD = 1 << 20
 _BAND = 40 << 20  # more than a cache: waiting for each other at its end costs threads more
 _STREAMED = 24 << 20
 _TASKS = 8  # of each thread: calls from Python cost, and what takes longest is waited for
@@ -54,6 +55,16 @@ def blocks(count: int, depth: int, columns: int, planes: int, threads: int) -> t
     # A lone block is cut finer, so that threads have alike: any even number of rows is made without waste.
     block = padded(math.ceil(count / (rounds * threads)), ROWS if rounds > 1 else 2)
     return block, block * max(1, rounds // _TASKS)
+
+
+def held_tiles(count: int, depth: int, columns: int) -> int:
+    """Tiles at a time where samples and gradients at points are both kept, and added to sums (36, depth, columns).
+
+    The more of them, the less often sums come and go.
+    """
+    room = min(max(_LEAST_HELD, 2 * _filter_bytes(depth, columns)), _MOST_BLOCK)
+    parts = math.ceil(count * 4 * 36 * (depth + columns) / room)
+    return math.ceil(count / parts)
 
 
 def band_rows(rows: int, row_bytes: int) -> int:

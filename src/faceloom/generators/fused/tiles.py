@@ -51,6 +51,15 @@ def four_of_six(m0: Any, m1: Any, m2: Any, m3: Any, m4: Any, m5: Any) -> Any:
 
 
 @inlined
+def six_of_four(g0: Any, g1: Any, g2: Any, g3: Any) -> Any:
+    """The transpose of `four_of_six`: gradients of four outputs to those of the products at the points of F(4, 3)."""
+    p, q = add(g0, g2), add(g1, g3)
+    four, eight = spread(np.float32(4)), spread(np.float32(8))
+    r, s = fma(four, g2, g0), fma(eight, g3, add(g1, g1))
+    return g0, add(p, q), subtract(p, q), add(r, s), subtract(r, s), g3
+
+
+@inlined
 def five_points(d0: Any, d1: Any, d2: Any, d3: Any, d4: Any) -> Any:
     """Five samples at the points of F(4, 2)."""
     two = spread(np.float32(2))

@@ -1,4 +1,4 @@
-"""The gradient of filters: for each tap, products of the samples that meet it with the gradients where they meet.
+"""The gradient of filters that double the size: for each tap, products of samples with the gradients where they meet.
 
 Direct products, without points: a sum over all pixels has as many terms either way, and filters are few. Samples are
 kept in groups of eight channels and gradients in groups of sixteen, so that a product reads both in order.
@@ -18,16 +18,15 @@ BLOCK = 1024
 
 @compiled
 def group_channels(
-    x: int, scale: int, height: int, width: int, row_floats: int, channels: int, top: int, left: int, rows: int,
-    columns: int, group: int, out: int, first: int, last: int,
+    x: int, scale: int, row_floats: int, rows: int, columns: int, channels: int, group: int, out: int, first: int,
+    last: int,
 ) -> None:  # fmt: skip
-    """Groups `first` to `last` of the channels of a window of scale · x, (groups, rows, columns, group).
+    """Groups `first` to `last` of the channels of scale · x, (groups, rows, columns, group).
 
     Args:
-        x: address of (height, width, channels), `row_floats` from row to row.
+        x: address of (rows, columns, channels), `row_floats` from row to row.
         scale: of (channels,).
-        height, width, channels: sizes, the last a multiple of 8.
-        top, left, rows, columns: of the window; beyond the edges are zeros.
+        rows, columns, channels: sizes, the last a multiple of 8.
         group: channels in a group, 8 or 16, with zeros for those that there are not.
         out: of the groups.
         first, last: which groups.
@@ -35,10 +34,10 @@ def group_channels(
     zero = spread(np.float32(0))
     for number in range(first, last):
         place = number * rows * columns * group
-        for i in range(top, top + rows):
-            for j in range(left, left + columns):
+        for i in range(rows):
+            for j in range(columns):
                 for c in range(group * number, group * (number + 1), 8):
-                    if 0 <= i < height and 0 <= j < width and c < channels:
+                    if c < channels:
                         store(out, place, multiply(load(x, i * row_floats + j * channels + c), load(scale, c)))
                     else:
                         store(out, place, zero)
@@ -46,7 +45,7 @@ def group_channels(
 
 
 @compiled
-def _four_by_sixteen(
+def four_by_sixteen(
     a: int, a_row: int, b: int, b_row: int, b_step: int, rows: int, columns: int, c: int, c_row: int
 ) -> None:
     """C += Aᵀ · B for four channels of samples in groups of 8 and sixteen of gradients, over rows and columns."""
@@ -77,39 +76,29 @@ def _four_by_sixteen(
 
 @compiled
 def add_products(
-    a: int, b: int, out: int, rows: int, columns: int, channels: int, panels: int, up: bool, first: int, last: int
+    a: int, b: int, out: int, rows: int, columns: int, channels: int, panels: int, first: int, last: int
 ) -> None:
     """Add to (9, channels, 16 · panels) what each tap of the filters gets from rows · columns samples.
 
     Args:
-        a: address of samples in groups of 8: (rows + 2, columns + 2) of them, a frame around those that count; with
-            `up` (rows, columns).
-        b: of gradients in groups of 16: (rows, columns) of them; with `up` (2 · rows + 1, 2 · columns + 1), of the
-            spread image.
+        a: address of samples in groups of 8, (rows, columns) of them.
+        b: of gradients in groups of 16, (2 · rows + 1, 2 · columns + 1) of them, of the spread image.
         out: of the sums.
-        rows, columns: how many samples count.
+        rows, columns: how many samples there are.
         channels, panels: of samples, a multiple of 8, and groups of gradients.
-        up: whether samples meet taps on their way to a spread image, twice as large.
         first, last: which four samples' channels.
     """
-    a_columns, b_columns = (columns, 2 * columns + 1) if up else (columns + 2, columns)
-    a_group = 8 * a_columns * (rows if up else rows + 2)
-    b_group = 16 * b_columns * (2 * rows + 1 if up else rows)
-    factor = 2 if up else 1
+    b_columns = 2 * columns + 1
+    a_group, b_group = 8 * columns * rows, 16 * b_columns * (2 * rows + 1)
     high = max(1, BLOCK // columns)
     for top in range(0, rows, high):
         some = min(high, rows - top)
         for panel in range(panels):
             for four in range(first, last):
                 for tap in range(9):
-                    i, j = tap // 3, tap % 3
-                    samples = a + 4 * (four // 2 * a_group + four % 2 * 4 + top * a_columns * 8)
-                    gradients = b + 4 * (panel * b_group + factor * top * b_columns * 16)
-                    if up:
-                        gradients += 4 * 16 * (i * b_columns + j)
-                    else:
-                        samples += 4 * 8 * (i * a_columns + j)
-                    _four_by_sixteen(
-                        samples, 8 * a_columns, gradients, factor * b_columns * 16, factor * 16, some, columns,
+                    samples = a + 4 * (four // 2 * a_group + four % 2 * 4 + top * columns * 8)
+                    gradients = b + 4 * (panel * b_group + 16 * ((2 * top + tap // 3) * b_columns + tap % 3))
+                    four_by_sixteen(
+                        samples, 8 * columns, gradients, 32 * b_columns, 32, some, columns,
                         out + 4 * 16 * ((tap * channels + 4 * four) * panels + panel), 16 * panels,
                     )  # fmt: skip
