@@ -20,6 +20,8 @@ from faceloom.inversion.protocol import Inverter
 from faceloom.inversion.tuning import LEFT, RIGHT
 
 RANK = 16
+_BETAS = 0.8, 0.95
+"""Of Adam: a short descent gains from a short memory."""
 
 
 class LowRankTuner(PivotalTuner):
@@ -40,7 +42,7 @@ class LowRankTuner(PivotalTuner):
         *,
         steps: int = 120,
         rank: int = RANK,
-        rate: float = 0.04,
+        rate: float = 0.03,
         locality: float = 0.1,
         reach: float = 1.0,
         interval: int = 4,
@@ -63,7 +65,7 @@ class LowRankTuner(PivotalTuner):
         if rank < 1:
             raise UsageError(f"the rank of a change is 1 or more, not {rank}")
         self.rank = rank
-        self.schedule = Schedule(steps, rate, warm=5 / max(steps, 5), cool=1.0)
+        self.schedule = Schedule(steps, rate, warm=5 / max(steps, 5), cool=1.0, betas=_BETAS)
 
     def _variables(self, originals: dict[str, Tensor]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
