@@ -4,8 +4,9 @@
 
 Prints one table. "Full" is a picture of another person, drawn by the generator; "recorded" is the same by a
 `PrefixCache`, "last block" a move of the last block's styles by it. Generators have the published sizes and random
-weights. Differences are to 32 bits on the CPU, as shares of the largest value. A device without recordings ("cpu") runs
-the same, as a rehearsal.
+weights. Differences are to 32 bits on the CPU, as shares of the largest value; NVIDIA's convolutions may use TF32, as
+PyTorch has it unless told otherwise. "MB" is the most that was in use. A device without recordings ("cpu") runs the
+same, as a rehearsal.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def milliseconds(draw: Callable[[Tensor], Tensor], codes: Tensor, device: torch.
     for ws in codes.split(1):
         started = time.perf_counter()
         draw(ws)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
         times.append(1e3 * (time.perf_counter() - started))
     return statistics.median(times[_WARM_UPS:])
 
@@ -46,7 +47,7 @@ def rows(size: int, device: torch.device, runs: int) -> list[str]:
     generator = StyleGAN2(config).eval().requires_grad_(False)
     codes = generator.map(torch.randn(_WARM_UPS + runs, generator.z_dim))
     moved = codes[:1].repeat(_WARM_UPS + runs, 1, 1)
-    moved[:, -1] += torch.randn(_WARM_UPS + runs, generator.w_dim)
+    moved[:, -3:] += torch.randn(_WARM_UPS + runs, 3, generator.w_dim)
     exact = generator.synthesize(codes[:1])
     generator, codes, moved = generator.to(device), codes.to(device), moved.to(device)
     found = []
@@ -61,7 +62,9 @@ def rows(size: int, device: torch.device, runs: int) -> list[str]:
                 float((picture.cpu() - exact).abs().max() / exact.abs().max())
                 for picture in (draw(codes[:1]), cached(codes[:1]))
             ]
-        found.append(f"| {size} | {name} | {full:.2f} | {recorded:.2f} | {last:.2f} | {off[0]:.1e} | {off[1]:.1e} |")
+        used = f"{torch.cuda.max_memory_allocated(device) / 1e6:.0f}" if device.type == "cuda" else ""
+        numbers = f"{full:.2f} | {recorded:.2f} | {last:.2f} | {off[0]:.1e} | {off[1]:.1e}"
+        found.append(f"| {size} | {name} | {numbers} | {used} |")
     return found
 
 
@@ -75,8 +78,8 @@ def main() -> None:
     device = choose_device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     print(f"{name}, PyTorch {torch.__version__}; milliseconds, medians of {options.runs}\n")
-    print("| px | back end | full | recorded | last block | difference, full | recorded |")
-    print("|---|---|---|---|---|---|---|")
+    print("| px | back end | full | recorded | last block | difference, full | recorded | MB |")
+    print("|---|---|---|---|---|---|---|---|")
     for size in options.sizes:
         print("\n".join(rows(size, device, options.runs)), flush=True)
 

@@ -28,9 +28,6 @@ from performance_tasks import ROOT, measure_photo, measure_work, peak_gflops, pe
 
 from faceloom.settings import WAITING, keep_memory
 
-_SHORT = 0.6
-"""Seconds."""
-
 
 def serve_size(size: int) -> None:
     """Run what standard input names, one line each, and answer with the seconds; facts about the size come first."""
@@ -38,19 +35,15 @@ def serve_size(size: int) -> None:
     print(json.dumps(facts), flush=True)
     for line in sys.stdin:
         name = line.strip()
-        print(json.dumps(peak_gflops() if name == "peak" else warm_seconds(tasks[name])), flush=True)
+        print(json.dumps(peak_gflops() if name == "peak" else second_seconds(tasks[name])), flush=True)
 
 
-def warm_seconds(task: Callable[[], object]) -> float:
-    """How long it takes; once more where it was short, since whoever has waited for others begins slowly."""
-
-    def once() -> float:
-        started = time.perf_counter()
-        task()
-        return time.perf_counter() - started
-
-    seconds = once()
-    return once() if seconds < _SHORT else seconds
+def second_seconds(task: Callable[[], object]) -> float:
+    """How long it takes the second time: whoever has waited for others begins slowly."""
+    task()
+    started = time.perf_counter()
+    task()
+    return time.perf_counter() - started
 
 
 def measure_size(size: int, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -138,7 +138,7 @@ Written by `python benchmarks/performance.py --threads {options.threads} --runs 
 
 {processor()}, {options.threads} threads, PyTorch {torch.__version__}, back end in use: {chosen.name} ({chosen.reason}).
 Medians of runs in turns: {counts} (inversion steps: half as many).
-Of what takes less than 0.6 seconds, the second of two runs counts: whoever has waited for others begins slowly.
+The second of two runs in a row counts, up to "Cost against work": whoever has waited for others begins slowly.
 Load before {found.loads[0]}, after {found.loads[1]}.
 
 The reference is a textbook StyleGAN2 (`benchmarks/reference_stylegan2.py`), "as published" with the allocator as it

@@ -230,7 +230,7 @@ class Editor:
         Args:
             recipe: what to do.
             resolution: stop at this size S, for a quick look; the generator's own where None. Only StyleGAN2 can stop.
-            cancelled: asked before every layer; where it says True, drawing stops.
+            cancelled: asked before every layer, or recorded block; where it says True, drawing stops.
 
         Raises:
             Cancelled: if `cancelled` said so.

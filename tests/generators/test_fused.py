@@ -198,7 +198,7 @@ def test_blocks_and_bands_of_any_size_draw_the_same(
     direction = torch.randn_like(given[0][:, :1]).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     before = torch.get_num_threads()
     monkeypatch.setattr(threads, "_WORTH_WAKING", 1)
-    for name in ("_LEAST_BLOCK", "_MOST_BLOCK", "_BAND"):
+    for name in ("_LEAST_BLOCK", "_MOST_BLOCK", "_LEAST_HELD", "_BAND"):
         monkeypatch.setattr(sizes, name, held)
     monkeypatch.setattr(sizes, "_STREAMED", held)
     torch.set_num_threads(threads_)
@@ -270,6 +270,8 @@ def test_filters_that_change_are_drawn_plainly_where_that_is_faster() -> None:
             assert draw is (layer.styled_convolution if fuses else ops.styled_convolution)
         with torch.no_grad():
             assert backends.styled_convolution(torch.zeros(1, 128, 16, 16), weight, 4) is layer.styled_convolution
+        single = torch.zeros(3, 128, 1, 1, requires_grad=True)  # of which there is one form only
+        assert backends.to_rgb(torch.zeros(1, 128, 16, 16), single, 4) is image.to_rgb
 
 
 def test_written_weights_are_seen() -> None:

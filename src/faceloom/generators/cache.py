@@ -3,13 +3,14 @@
 A move of a late row of W+ leaves the feature maps of all earlier blocks as they were. `PrefixCache` keeps them, and
 starts where the styles first differ. It can stop early at a smaller size, be cancelled between two layers, and forgets
 the least useful maps where they grow beyond a bound. In the first block that is drawn again, styles that move along a
-line do without a convolution (`faceloom.generators.style_lines`); a GPU launches recorded blocks instead
-(`faceloom.generators.graphs`). What it draws is what the generator draws: bit for bit, or to 1e-4 where that was of
-use.
+line do without a convolution (`faceloom.generators.style_lines`); a GPU launches recorded blocks instead, and can be
+cancelled between those (`faceloom.generators.graphs`). What it draws is what the generator draws: bit for bit, or to
+1e-4 where that was of use.
 """
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -63,7 +64,9 @@ class _Memory:
     blocks: list[_Kept] = field(default_factory=list)
     line: StyleLine | None = None
     recordings: Recordings | None = None
+    records: bool = True
     state: tuple[object, ...] = ()
+    weights: tuple[Tensor, ...] = ()
     clock: int = 0
 
 
@@ -74,8 +77,8 @@ class PrefixCache:
 
     Args:
         generator: a StyleGAN2; its weights may change, which empties the cache.
-        max_bytes: bound on the feature maps that are kept. On a GPU, recordings of single pictures hold some twice as
-            much besides, unless it is 0.
+        max_bytes: bound on the feature maps that are kept. On a GPU, single pictures are drawn by recordings where all
+            maps fit; those hold besides what drawing needs for a moment.
     """
 
     def __init__(self, generator: StyleGAN2, max_bytes: int = DEFAULT_BYTES) -> None:
@@ -110,7 +113,7 @@ class PrefixCache:
             ws: (N, num_ws, w_dim).
             noise: as there; random noise is drawn afresh, from the first block.
             resolution: as there.
-            cancelled: asked before every layer; where it says True, drawing stops.
+            cancelled: asked before every layer, or recorded block; where it says True, drawing stops.
 
         Raises:
             Cancelled: if `cancelled` said so; what was drawn so far is kept.
@@ -145,11 +148,13 @@ class PrefixCache:
     def _match(self, wanted: Sequence[tuple[list[Tensor], Tensor | None]], noise: Noise) -> None:
         """Keep what is still right for these styles, and note them."""
         memory = self._memory
-        tensors = (*self.generator.parameters(), *self.generator.buffers())
-        written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+        # Held, so that no other tensor can come to lie where one of them was.
+        weights = (*self.generator.parameters(), *self.generator.buffers())
+        written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in weights)
         state = (noise, backend().name, times_forgotten(), written)
-        if memory.state != state:
-            memory.blocks, memory.line, memory.recordings, memory.state = [], None, None, state
+        same = len(weights) == len(memory.weights) and all(map(operator.is_, weights, memory.weights))
+        if memory.state != state or not same:
+            self._memory = memory = _Memory(state=state, weights=weights, clock=memory.clock)
         same_x = same_image = True
         for index, ((styles, rgb), seen) in enumerate(zip(wanted, _on_host(wanted), strict=True)):
             if index == len(memory.blocks):
@@ -235,7 +240,7 @@ class PrefixCache:
     def _recordings(self, index: int) -> Recordings | None:
         """Where recorded steps are kept; None where steps are not recorded. More than one picture keep a GPU busy."""
         memory, styles = self._memory, self._memory.blocks[index].styles
-        if not self.max_bytes or styles[0].shape[0] > 1:
+        if not self.max_bytes or not memory.records or styles[0].shape[0] > 1:
             return None
         if memory.recordings is None:
             memory.recordings = recordings(styles[0].device)
@@ -266,7 +271,8 @@ class PrefixCache:
         """Drop the maps that have been of no use for longest, and of those the largest first."""
         blocks = self._memory.blocks
         if self.nbytes > self.max_bytes:
-            self._memory.line = None
+            self._memory.line = self._memory.recordings = None  # whose maps could not be dropped
+            self._memory.records = False
         while self.nbytes > self.max_bytes:
             dropped = min((kept for kept in blocks if kept.nbytes), key=lambda kept: (kept.used, -kept.nbytes))
             dropped.x = dropped.image = None

@@ -26,7 +26,7 @@ def spread_gradient(
 
     Args:
         g: address of one image (2H, 2W, channels).
-        band: of rows `top`, `top` + 1, ... of 8 · tiles + 1 samples each; zeros beyond the 2H + 1 by 2W + 1 there are.
+        band: of rows `top`, `top` + 1, ... of 8 · tiles + 1 samples each; beyond 2H + 1 by 2W + 1 they mean nothing.
         taps: of the four taps of the filter, along one dimension.
         top: the first row of the band.
         height, width, channels: 2H, 2W and channels of `g`.

@@ -2,7 +2,7 @@
 
 An output is the sum over points of filters times samples, all of them transformed, and linear in each of them. So the
 gradient of the filters is that of points, transformed back: products of samples with gradients, summed over tiles.
-There are a quarter as many as in `weights`, which has the same sums without points.
+There are a quarter as many as without points.
 
 Source: Winograd 1980, chapter 5 (transposes of bilinear algorithms need as many products).
 """

@@ -1,7 +1,7 @@
 """The gradient of filters that double the size: for each tap, products of samples with the gradients where they meet.
 
-Direct products, without points: a sum over all pixels has as many terms either way, and filters are few. Samples are
-kept in groups of eight channels and gradients in groups of sixteen, so that a product reads both in order.
+Direct products: points would save less than half of them here, as in `up`, 81 for 144. Samples are kept in groups of
+eight channels and gradients in groups of sixteen, so that a product reads both in order.
 """
 
 # ruff: noqa: D417 - related arguments share a line of the docstring.
