@@ -169,6 +169,11 @@ def before_activation(
     return before, torch.stack(sums), by_pixel
 
 
+def _summed_pieces(count: int, grain: int, threads: int) -> list[tuple[int, int]]:
+    """`even_pieces`, several even for one thread: sums of sums are rounded less."""
+    return even_pieces(count, grain, threads) if threads > 1 else pieces_of(count, grain)
+
+
 def _back_same(
     before: Tensor, x: Tensor, styles: Tensor, factors: Tensor, packed: Tensor, act: Activation
 ) -> tuple[Tensor, Tensor]:
@@ -178,7 +183,7 @@ def _back_same(
     tiles = count * math.ceil(height / 4) * math.ceil(width / 4)
     threads = useful_threads(tiles * same.PLANES * inputs * columns)
     block, grain = blocks(tiles, inputs, columns, same.PLANES, threads)
-    pieces = even_pieces(tiles, grain, threads)
+    pieces = _summed_pieces(tiles, grain, threads)
     sums = torch.zeros((len(pieces), count, outputs))
 
     def task(number: int, first: int, last: int) -> None:
@@ -211,7 +216,7 @@ def _back_up(
     for image in range(count):
         for top in range(0, high, rows):
             bottom = min(top + rows, high)
-            pieces = even_pieces((bottom - top) * across, grain, threads)
+            pieces = _summed_pieces((bottom - top) * across, grain, threads)
             partial = torch.zeros((len(pieces), outputs))
 
             def lines(number: int, first: int, last: int, top: int = top, image: int = image) -> None:

@@ -46,7 +46,12 @@ def useful_threads(work: float) -> int:
 
 
 def even_pieces(count: int, grain: int, threads: int) -> list[tuple[int, int]]:
-    """The same, but what does not go round all threads is cut once more, so that none of them waits for the others."""
+    """The same, but what does not go round all threads is cut once more, so that none of them waits for the others.
+
+    One thread has one piece: every call costs.
+    """
+    if threads == 1:
+        return pieces_of(count, max(1, count))
     even = count - count % (grain * threads)
     tail = pieces_of(count - even, max(1, math.ceil((count - even) / threads)))
     return pieces_of(even, grain) + [(even + first, even + last) for first, last in tail]
