@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from faceloom.audit import Audit, Panel, audit, on_crop
+from faceloom.cli.directions import directions
 from faceloom.cli.directions_report import matrix_of, report_text
 from faceloom.directions.direction import DirectionSet, Probe
 from faceloom.editor import Editor
@@ -55,6 +57,18 @@ def test_photos_are_measured_once(model: Model, tmp_path: Path) -> None:
     other = replace(model, directions=DirectionSet([model.directions["smile"]], model.generator.fingerprint))
     with pytest.raises(UsageError, match="none of the 1 photos"):
         audit(other, [tmp_path / "none.jpg"], notes, panel=Panel(other, judges=()))
+
+
+def test_the_report_says_that_judges_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELOOM_JUDGES", str(tmp_path))
+    monkeypatch.setenv("FACELOOM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "photos").mkdir()
+    shutil.copy(EXAMPLES / "portrait.jpg", tmp_path / "photos" / "a.jpg")
+    line = ["report", "--photos", str(tmp_path / "photos"), "--only", "smile", "--fidelity", "0"]
+    result = CliRunner().invoke(directions, line)
+    assert result.exit_code == 0
+    assert "npm ci --prefix benchmarks/judges" in result.stderr
+    assert "| smile | own probe |" in result.stdout
 
 
 def test_a_crop_is_edited_as_in_the_photo(model: Model, tmp_path: Path) -> None:

@@ -249,6 +249,15 @@ def load_judges(folder: Path | None = None) -> list[Judge]:
     return [make(folder) for make in makers]
 
 
+def missing_judges(folder: Path | None = None) -> str:
+    """Why there are no judges, and what to do; "" where there are."""
+    try:
+        load_judges(folder)
+    except MissingExtraError as error:
+        return str(error)
+    return ""
+
+
 def judges_folder(folder: Path | None = None) -> Path:
     """The folder in which npm made `node_modules`: `folder`, else $FACELOOM_JUDGES, else benchmarks/judges here.
 
