@@ -37,8 +37,7 @@ def workspace(tiles: int, inputs: int, columns: int) -> int:
 
 
 @inlined
-def column_points(x: int, row: int, c: int) -> Any:
-    """Six samples of a column at their points."""
+def _column(x: int, row: int, c: int) -> Any:
     return six_points(
         load(x, c),
         load(x + row, c),
@@ -50,25 +49,25 @@ def column_points(x: int, row: int, c: int) -> Any:
 
 
 @inlined
-def _into_points(x: int, row: int, column: int, scale: int, out: int, plane: int, channels: int) -> None:
-    """Transform the six by six window at `x`, times a factor for each channel."""
+def into_points(x: int, row: int, column: int, scale: int, out: int, plane: int, group: int, channels: int) -> None:
+    """The six by six window at `x` at points, times a factor a channel; `group` floats from one eight to the next."""
     for c in range(0, channels, 8):
         factor = load(scale, c)
         columns = (
-            column_points(x, row, c),
-            column_points(x + column, row, c),
-            column_points(x + 2 * column, row, c),
-            column_points(x + 3 * column, row, c),
-            column_points(x + 4 * column, row, c),
-            column_points(x + 5 * column, row, c),
+            _column(x, row, c),
+            _column(x + column, row, c),
+            _column(x + 2 * column, row, c),
+            _column(x + 3 * column, row, c),
+            _column(x + 4 * column, row, c),
+            _column(x + 5 * column, row, c),
         )
-        place = out
+        place = out + 4 * group * (c // 8)
         for i in range(6):
             points = six_points(
                 columns[0][i], columns[1][i], columns[2][i], columns[3][i], columns[4][i], columns[5][i]
             )
             for j in range(6):
-                store(place, c, multiply(points[j], factor))
+                store(place, 0, multiply(points[j], factor))
                 place += plane
 
 
@@ -112,10 +111,10 @@ def _products(
         out = v + 4 * (tile - first) * inputs
         if top >= 0 and left >= 0 and top + 6 <= height and left + 6 <= width:
             corner = source + 4 * (top * width + left) * inputs
-            _into_points(corner, 4 * width * inputs, 4 * inputs, factors, out, v_plane, inputs)
+            into_points(corner, 4 * width * inputs, 4 * inputs, factors, out, v_plane, 8, inputs)
         else:
             copy_window(source, height, width, inputs, top, left, 6, 6, window)
-            _into_points(window, 24 * inputs, 4 * inputs, factors, out, v_plane, inputs)
+            into_points(window, 24 * inputs, 4 * inputs, factors, out, v_plane, 8, inputs)
     for k in range(36):
         weights = packed + 4 * k * columns * inputs
         multiply_planes(

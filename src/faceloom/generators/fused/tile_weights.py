@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from faceloom.generators.fused.lanes import compiled, fma, inlined, load, load_float, multiply, spread, store
-from faceloom.generators.fused.same import column_points
-from faceloom.generators.fused.tiles import copy_window, six_of_four, six_points
+from faceloom.generators.fused.same import into_points
+from faceloom.generators.fused.tiles import copy_window, six_of_four
 from faceloom.generators.fused.weights import four_by_sixteen
 
 POINTS = 36
@@ -32,30 +32,6 @@ def workspace(inputs: int, columns: int) -> int:
 def plane(channels: int, held: int) -> int:
     """Floats from point to point, where `held` tiles are kept."""
     return channels * held + _PADDING
-
-
-@inlined
-def _samples_at_points(
-    x: int, row: int, column: int, scale: int, out: int, step: int, held: int, channels: int
-) -> None:
-    """The six by six window at `x`, times a factor for each channel, to groups of eight channels of each point."""
-    for c in range(0, channels, 8):
-        factor, place = load(scale, c), out + 4 * held * c
-        columns = (
-            column_points(x, row, c),
-            column_points(x + column, row, c),
-            column_points(x + 2 * column, row, c),
-            column_points(x + 3 * column, row, c),
-            column_points(x + 4 * column, row, c),
-            column_points(x + 5 * column, row, c),
-        )
-        for i in range(6):
-            points = six_points(
-                columns[0][i], columns[1][i], columns[2][i], columns[3][i], columns[4][i], columns[5][i]
-            )
-            for j in range(6):
-                store(place, 0, multiply(points[j], factor))
-                place += step
 
 
 @inlined
@@ -117,7 +93,7 @@ def tiles_at_points(
             copy_window(x, height, width, inputs, top - 1, left - 1, 6, 6, work)
             corner, row = work, 24 * inputs
         place = samples + 32 * (tile - start)
-        _samples_at_points(corner, row, 4 * inputs, scale, place, x_step, held, inputs)
+        into_points(corner, row, 4 * inputs, scale, place, x_step, 8 * held, inputs)
         corner, row = g + 4 * (top * width + left) * outputs, 4 * width * outputs
         if top + 4 > height or left + 4 > width:
             copy_window(g, height, width, outputs, top, left, 4, 4, work)
