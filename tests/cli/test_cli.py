@@ -101,10 +101,12 @@ def test_train_makes_a_model_that_opens_photos(cli: Cli, tmp_path: Path) -> None
     code, _, err = cli("train", "--data", tmp_path / "none", "-o", tmp_path / "other")
     assert (code, err.count("\n")) == (2, 1)
     assert "neither a folder of pictures nor a zip" in err
-    for numbers, said in (("64,abc", "not a list of numbers"), ("64,32", "4 numbers of channels")):
-        code, _, err = cli(
-            "train", "--data", data, "-o", tmp_path / "third", "--resolution", "32", "--channels", numbers
-        )
+    for option, numbers, said in (
+        ("--channels", "64,abc", "not a list of numbers"),
+        ("--channels", "64,32", "4 numbers of channels"),
+        ("--encoder-widths", "64,32", "4 numbers of feature maps"),
+    ):
+        code, _, err = cli("train", "--data", data, "-o", tmp_path / "third", "--resolution", "32", option, numbers)
         assert (code, err.count(said)) == (2, 1)
 
 

@@ -21,7 +21,7 @@ from faceloom.training.attributes import (
     collection_indicators,
     read_attributes,
 )
-from faceloom.training.config import with_channels
+from faceloom.training.config import with_channels, with_encoder_widths
 from faceloom.training.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
 from faceloom.training.export import export_model
 from faceloom.training.growth import grow
@@ -121,6 +121,26 @@ def test_a_widened_generator_begins_with_the_same_picture(tmp_path: Path) -> Non
     assert heard.abs().max() > 0.0, "new feature maps are listened to once there are gradients"
     with pytest.raises(TrainingError, match="4 numbers of channels"):
         with_channels(config, (16, 24, 12))
+
+
+def test_a_widened_encoder_begins_with_the_same_codes(tmp_path: Path) -> None:
+    small = run(TINY, tmp_path / "small", 30)
+    reader = small.averaged_networks()[1]
+    more = tuple(width + 3 for width in TINY.encoder_widths)
+    wide = Trainer(with_encoder_widths(TINY, more), blobs(), tmp_path / "wide", start=start_of(small))
+    images = torch.rand(4, 3, TINY.resolution, TINY.resolution) * 2 - 1
+    with torch.no_grad():
+        for known, got in zip(reader.split(images), wide.averaged_networks()[1].split(images), strict=True):
+            assert torch.allclose(known, got, atol=1e-5)
+    assert reader.split(images)[1].abs().max() > 0.0
+    for _ in range(3):
+        wide.step()
+    new = wide.encoder.features.weight[:, 16 * TINY.encoder_widths[-1] :]
+    assert new.abs().max() > 0.0, "new feature maps are heard once there are gradients"
+    with pytest.raises(TrainingError, match="numbers of feature maps"):
+        with_encoder_widths(TINY, more[1:])
+    with pytest.raises(TrainingError, match=r"cannot start from this model: its w_mean"):
+        grow(reader, ResidualEncoder(replace(reader.config, w_dim=reader.config.w_dim + 1)))
 
 
 def test_a_model_of_other_widths_cannot_be_started_from(tmp_path: Path) -> None:

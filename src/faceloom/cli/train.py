@@ -19,7 +19,7 @@ from faceloom.provenance.saving import save_picture
 from faceloom.settings import choose_device, keep_memory
 from faceloom.training import packing, portable, processes
 from faceloom.training.arithmetic import Arithmetic
-from faceloom.training.config import RECIPES, TrainingConfig, shape_for, shape_from, with_channels
+from faceloom.training.config import RECIPES, TrainingConfig, shape_for, shape_from, with_channels, with_encoder_widths
 from faceloom.training.images import FaceSet
 from faceloom.training.sheets import jpeg, reconstruction_sheet, sample_distance, sample_sheet
 from faceloom.training.trainer import Start, Trainer
@@ -45,6 +45,7 @@ class _Wishes:
     recipe: str | None
     resolution: str | None
     channels: tuple[int, ...] | None
+    encoder_widths: tuple[int, ...] | None
     batch: int | None
     adversarial: float | None
     sharpen: float | None
@@ -106,6 +107,12 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str | Non
     callback=_numbers,
     help="Feature maps of the generator for 4, 8, ... pixels, as in 128,128,96,64; no fewer than those of --start, "
     "whose discriminator is left out where there are more.",
+)
+@click.option(
+    "--encoder-widths",
+    callback=_numbers,
+    help="Feature maps of the encoder, from the size that it works on down to 4 pixels, as in 24,48,96,144,192; "
+    "no fewer than those of --start.",
 )
 @click.option("--batch", type=click.IntRange(2, 512), help="Images a step.  [default: 16, or the recipe's]")
 @click.option(
@@ -283,6 +290,8 @@ def _config(wishes: _Wishes, networks: Start | None) -> TrainingConfig:
             config = replace(config, learning_rate=0.5 * config.learning_rate, momentum=0.5)
     if wishes.channels is not None:
         config = with_channels(config, wishes.channels)
+    if wishes.encoder_widths is not None:
+        config = with_encoder_widths(config, wishes.encoder_widths)
     asked = {
         "minutes": wishes.minutes,
         "images": wishes.images,

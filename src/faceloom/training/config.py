@@ -223,3 +223,17 @@ def with_channels(config: TrainingConfig, channels: tuple[int, ...]) -> Training
             f"as in {','.join(map(str, config.channels))}"
         )
     return replace(config, channels=channels)
+
+
+def with_encoder_widths(config: TrainingConfig, widths: tuple[int, ...]) -> TrainingConfig:
+    """The same with other feature maps of the encoder, from the size that it works on down to 4 pixels.
+
+    Raises:
+        TrainingError: if it wants more or fewer numbers.
+    """
+    if len(widths) != len(config.encoder_widths):
+        raise TrainingError(
+            f"the encoder wants {len(config.encoder_widths)} numbers of feature maps, from the size that it works on "
+            f"down to 4 pixels, as in {','.join(map(str, config.encoder_widths))}"
+        )
+    return replace(config, encoder_widths=widths)

@@ -23,8 +23,8 @@ def grow(small: nn.Module, large: nn.Module) -> None:
     """Copy the weights of `small` into `large`, which may have further blocks, feature maps or codes.
 
     A generator's new blocks and feature maps add nothing at first, so that it draws the small one's picture, enlarged
-    if need be; an encoder's new offsets are zero. A discriminator's new blocks, the first that see a picture, keep
-    their random weights.
+    if need be; an encoder's new feature maps add nothing, and its new offsets are zero. A discriminator's new blocks,
+    the first that see a picture, keep their random weights.
 
     Raises:
         TrainingError: if a part that both have differs in shape.
@@ -36,7 +36,7 @@ def grow(small: nn.Module, large: nn.Module) -> None:
     for name, tensor in known.items():
         if name.startswith("offsets.") and isinstance(large, ResidualEncoder):
             continue
-        if isinstance(large, StyleGAN2) and _is_wider(name, own.get(name), tensor):
+        if isinstance(large, (StyleGAN2, ResidualEncoder)) and _is_wider(name, own.get(name), tensor):
             _widen(name, own[name], tensor)
             continue
         if name not in own or own[name].shape != tensor.shape:
@@ -56,12 +56,13 @@ def grow(small: nn.Module, large: nn.Module) -> None:
             if len(source) > len(target):
                 raise TrainingError("cannot start from this model: it has more style layers than the new one")
             target.zero_()
-            target[: len(source)].copy_(source)
+            target[tuple(slice(side) for side in source.shape)] = source
 
 
 def _is_wider(name: str, new: Tensor | None, old: Tensor) -> bool:
     """Whether a tensor has more feature maps, and all else alike; the last side of an affine's weight is w_dim."""
-    if new is None or new.shape == old.shape or new.dim() != old.dim() or not name.startswith(("const", "blocks.")):
+    layers = ("const", "blocks.", "stem.", "features.", "base.weight")
+    if new is None or new.shape == old.shape or new.dim() != old.dim() or not name.startswith(layers):
         return False
     if ".affine.weight" in name and new.shape[1] != old.shape[1]:
         return False
@@ -69,8 +70,8 @@ def _is_wider(name: str, new: Tensor | None, old: Tensor) -> bool:
 
 
 def _widen(name: str, new: Tensor, old: Tensor) -> None:
-    """Put a generator's tensor into a wider one: new maps keep their random weights, and old ones do not hear them."""
-    if new.dim() == 4 and not name.startswith("const"):  # filters
+    """Put a network's tensor into a wider one: new maps keep their random weights, and old ones do not hear them."""
+    if (new.dim() == 4 and not name.startswith("const")) or name in ("features.weight", "base.weight"):
         new[: len(old)].zero_()
     if ".to_rgb.weight" in name:  # which a layer scales by the number of its inputs
         old = old * math.sqrt(new.shape[1] / old.shape[1])
