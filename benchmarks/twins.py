@@ -29,12 +29,12 @@ from faceloom.domains.brush import brushed
 from faceloom.domains.colour import to_lab, to_rgb
 from faceloom.domains.twin import SUFFIX, Twin, TwinShelf
 from faceloom.editor import Editor
-from faceloom.errors import FaceError, MissingExtraError
+from faceloom.errors import FaceError
 from faceloom.faces.landmarks import eye_distance
 from faceloom.imaging.convert import to_images
 from faceloom.imaging.photos import open_photo, save_photo
 from faceloom.imaging.sheets import grid
-from faceloom.metrics.judges import Judge, load_judges
+from faceloom.metrics.judges import Judge, installed_judges
 from faceloom.model import Model, load_model
 from faceloom.recipe import Recipe
 from faceloom.settings import keep_memory
@@ -90,11 +90,9 @@ def open_some(folder: Path, count: int, model: Model, inversion: str | None) -> 
 
 
 def expression_judge() -> Judge | None:
-    try:
-        judges = load_judges()
-    except MissingExtraError as error:
-        print(f"no judge of expressions: {error}")
-        return None
+    judges, missing = installed_judges()
+    if missing:
+        print(f"no judge of expressions: {missing}")
     return next((one for one in judges if "xpression" in one.name), None)
 
 

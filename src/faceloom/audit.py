@@ -26,7 +26,7 @@ from faceloom.imaging.convert import to_images
 from faceloom.imaging.photos import open_photo
 from faceloom.inversion.dial import default_fidelity
 from faceloom.metrics.identity import SAME_PERSON, IdentityJudge, distance
-from faceloom.metrics.judges import Judge, load_judges
+from faceloom.metrics.judges import Judge, installed_judges
 from faceloom.model import Model
 from faceloom.recipe import Recipe
 from faceloom.types import Face, Photo
@@ -44,7 +44,7 @@ class Panel:
 
     def __init__(self, model: Model, judges: Sequence[Judge] | None = None) -> None:
         self.model = model
-        self.judges = _installed() if judges is None else judges
+        self.judges = installed_judges()[0] if judges is None else judges
         self.identity = IdentityJudge()
 
     def look(self, photo: Photo, face: Face) -> tuple[dict[str, float], list[float]]:
@@ -217,13 +217,6 @@ def _summed(directions: Sequence[Direction], notes: Sequence[dict[str, dict[str,
 
 def _share(right: NDArray[np.bool_]) -> float:
     return float(right.mean()) if right.size else float("nan")
-
-
-def _installed() -> Sequence[Judge]:
-    try:
-        return load_judges()
-    except MissingExtraError:
-        return []
 
 
 def _told(name: str) -> bool:

@@ -128,12 +128,15 @@ def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest
     for make in (FaceApiAgeGender, FaceApiExpression, FaceRes):
         with pytest.raises(MissingExtraError, match="npm ci --prefix benchmarks/judges"):
             make()
-    assert "npm ci --prefix benchmarks/judges" in judges.missing_judges()
+    found, missing = judges.installed_judges()
+    assert not found
+    assert "npm ci --prefix benchmarks/judges" in missing
 
 
 @pytest.mark.usefixtures("weights")
 def test_nothing_is_missing_where_the_weights_are() -> None:
-    assert judges.missing_judges() == ""
+    found, missing = judges.installed_judges()
+    assert ([one.name for one in found], missing) == ([one.name for one in load_judges()], "")
 
 
 def test_checkout_holds_the_package_list(monkeypatch: pytest.MonkeyPatch) -> None:

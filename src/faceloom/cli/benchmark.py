@@ -46,7 +46,7 @@ def inversion(
     from faceloom.comparison.measuring import read_records
     from faceloom.comparison.report import Results
     from faceloom.comparison.run import Plan, choose_photos, compare
-    from faceloom.metrics.judges import missing_judges
+    from faceloom.metrics.judges import installed_judges
 
     if not out.parent.is_dir():
         raise UsageError(f"there is no folder {str(out.parent)!r} to write the page in; create it first")
@@ -56,7 +56,7 @@ def inversion(
     file = results or cache_folder() / "benchmarks" / f"inversion-{fingerprint}.jsonl"
     plan = Plan(choose_photos(photos, limit), model or DEFAULT, file, few, threads)
     click.echo(f"{len(plan.photos)} faces; results in {file}", err=True)
-    if missing := missing_judges():
+    if missing := installed_judges()[1]:
         click.echo(f"note: {missing} What edits do is not measured.", err=True)
     compare(plan, contenders, lambda line: click.echo(line, err=True))
     found = Results.of(read_records(file, fingerprint), [path.name for path in plan.photos])

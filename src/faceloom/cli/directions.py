@@ -28,7 +28,7 @@ from faceloom.directions.packs import (
 from faceloom.errors import UsageError
 from faceloom.files import replacing
 from faceloom.imaging.photos import check_output, photos_in, save_photo
-from faceloom.metrics.judges import missing_judges
+from faceloom.metrics.judges import installed_judges
 from faceloom.model import DEFAULT, GENERATOR_FILE, Model, forget_models, load_model
 from faceloom.settings import cache_folder
 from faceloom.training.attributes import Attribute, attribute_table, read_attributes
@@ -186,7 +186,7 @@ def report(
     measured = [loaded.directions[name] for name in only] or None
     notes = cache_folder() / "reports" / f"{loaded.generator.fingerprint}.jsonl"
     notes.parent.mkdir(parents=True, exist_ok=True)
-    if missing := missing_judges():
+    if missing := installed_judges()[1]:
         click.echo(f"note: {missing} The model's own probes judge alone.", err=True)
     with bar("Measuring") as update:
         result = audit(

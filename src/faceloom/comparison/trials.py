@@ -10,11 +10,10 @@ from torch import Tensor
 
 from faceloom.directions.direction import DirectionSet
 from faceloom.directions.drawing import synthesize_moved
-from faceloom.errors import MissingExtraError
 from faceloom.generators.protocol import Generator
 from faceloom.inversion.protocol import Inversion
 from faceloom.inversion.tuning import recalled
-from faceloom.metrics.judges import Judge, Scores, load_judges
+from faceloom.metrics.judges import Judge, Scores, installed_judges
 from faceloom.recipe import Edit
 
 AMOUNT = 2.0
@@ -67,12 +66,8 @@ class Panel:
     """
 
     def __init__(self) -> None:
-        self.judges: Sequence[Judge] = ()
-        self.missing = ""
-        try:
-            self.judges = load_judges()
-        except MissingExtraError as error:
-            self.missing = str(error)
+        self.judges: Sequence[Judge]
+        self.judges, self.missing = installed_judges()
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
         """Each score of aligned images (N, 3, S, S), (N,): its mean over the judges that have it."""

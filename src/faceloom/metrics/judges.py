@@ -249,13 +249,12 @@ def load_judges(folder: Path | None = None) -> list[Judge]:
     return [make(folder) for make in makers]
 
 
-def missing_judges(folder: Path | None = None) -> str:
-    """Why there are no judges, and what to do; "" where there are."""
+def installed_judges(folder: Path | None = None) -> tuple[list[Judge], str]:
+    """All judges and "" where their weights are; else none, why, and what to do."""
     try:
-        load_judges(folder)
+        return load_judges(folder), ""
     except MissingExtraError as error:
-        return str(error)
-    return ""
+        return [], str(error)
 
 
 def judges_folder(folder: Path | None = None) -> Path:

@@ -26,10 +26,9 @@ from faceloom.directions.density import Spread
 from faceloom.directions.direction import Direction, DirectionSet, Probe
 from faceloom.directions.regression import MIN_LABELS, Slope, regress
 from faceloom.encoders.residual import ResidualEncoder
-from faceloom.errors import MissingExtraError
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import to_images
-from faceloom.metrics.judges import Judge, load_judges
+from faceloom.metrics.judges import Judge, installed_judges
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
 from faceloom.training.attributes import Attribute, labels_seen
 from faceloom.training.images import FaceSet
@@ -164,7 +163,7 @@ def find_directions(
     probes = [Probe(name, _float(slope.probe), slope.offset) for name, slope in slopes.items()]
     known = [one for one in attributes if one.name in slopes]
     if judges is None:
-        judges = installed_judges(say) if any(one.judge for one in known) else ()
+        judges = judges_of_units(say) if any(one.judge for one in known) else ()
     bench = Bench(generator, encoder, codes, probes, judges)
     directions: list[Direction] = []
     facts: dict[str, dict[str, float | str]] = {}
@@ -218,13 +217,12 @@ def _only(effects: Effects, names: Sequence[str]) -> dict[str, dict[str, float]]
     return {name: dict(row) for name, row in effects.items() if name in names}
 
 
-def installed_judges(say: Callable[[str], None]) -> Sequence[Judge]:
-    """The judges, if their weights are installed."""
-    try:
-        return load_judges()
-    except MissingExtraError:
+def judges_of_units(say: Callable[[str], None]) -> Sequence[Judge]:
+    """The judges, if their weights are installed; else it is said who measures units without them."""
+    judges, missing = installed_judges()
+    if missing:
         say("the judges are not installed: units are measured by the probes alone")
-        return []
+    return judges
 
 
 class Bench:

@@ -22,7 +22,7 @@ from faceloom.imaging.convert import to_images
 from faceloom.metrics.judges import FaceRes, Judge
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
 from faceloom.training.attributes import Attribute, labels_seen
-from faceloom.training.export import Bench, Values, installed_judges
+from faceloom.training.export import Bench, Values, judges_of_units
 from faceloom.training.images import FaceSet
 
 READ_FACES = 2000
@@ -76,7 +76,7 @@ def refine_directions(
     describe = _describer(say)
     generator.requires_grad_(False)
     leg = Leg.of(generator, codes[moved], reader, describe)
-    judges = installed_judges(say) if judges is None else judges
+    judges = judges_of_units(say) if judges is None else judges
     bench = Bench(generator, encoder, codes.mean(dim=1), list(found.probes.values()), judges)
     refined = {}
     for name in names:
@@ -136,7 +136,7 @@ def correct_direction(
             steps[end] = steps[end] + found[other].step(end * share)
     vector, bend = (steps[1.0] - steps[-1.0]) / 2, (steps[1.0] + steps[-1.0]) / 2
     codes, _ = _seen(encoder, faces, {})
-    judges = installed_judges(say) if judges is None else judges
+    judges = judges_of_units(say) if judges is None else judges
     bench = Bench(generator, encoder, codes.mean(dim=1), list(found.probes.values()), judges)
     words = ", ".join(f"{other} {share:+g}" for other, share in shares.items())
     words += "" if side is None else f", on the {side} side alone"
