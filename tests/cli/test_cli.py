@@ -103,8 +103,8 @@ def test_train_makes_a_model_that_opens_photos(cli: Cli, tmp_path: Path) -> None
     assert "neither a folder of pictures nor a zip" in err
     for option, numbers, said in (
         ("--channels", "64,abc", "not a list of numbers"),
-        ("--channels", "64,32", "4 numbers of channels"),
-        ("--encoder-widths", "64,32", "4 numbers of feature maps"),
+        ("--channels", "64,32", "generator wants 4 numbers"),
+        ("--encoder-widths", "64,32", "encoder wants 4 numbers"),
     ):
         code, _, err = cli("train", "--data", data, "-o", tmp_path / "third", "--resolution", "32", option, numbers)
         assert (code, err.count(said)) == (2, 1)

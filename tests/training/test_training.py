@@ -21,7 +21,7 @@ from faceloom.training.attributes import (
     collection_indicators,
     read_attributes,
 )
-from faceloom.training.config import with_channels, with_encoder_widths
+from faceloom.training.config import with_feature_maps
 from faceloom.training.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
 from faceloom.training.export import export_model
 from faceloom.training.growth import grow
@@ -105,7 +105,7 @@ def test_a_grown_generator_begins_with_the_small_ones_picture_enlarged(tmp_path:
 
 def test_a_widened_generator_begins_with_the_same_picture(tmp_path: Path) -> None:
     small = run(TINY, tmp_path / "small", 30)
-    config = with_channels(replace(TINY, resolution=32, channels=(*TINY.channels, 8)), (16, 24, 12, 8))
+    config = with_feature_maps(replace(TINY, resolution=32, channels=(*TINY.channels, 8)), channels=(16, 24, 12, 8))
     wide = Trainer(config, blobs(size=32), tmp_path / "wide", start=start_of(small))
     generator, before = wide.averaged_networks()[0], small.averaged_networks()[0]
     ws = torch.randn(4, generator.num_ws, generator.w_dim)
@@ -119,15 +119,15 @@ def test_a_widened_generator_begins_with_the_same_picture(tmp_path: Path) -> Non
     assert isinstance(first, Block)
     heard = trained.conv.weight[: len(first.conv.weight), len(first.conv.weight) :]
     assert heard.abs().max() > 0.0, "new feature maps are listened to once there are gradients"
-    with pytest.raises(TrainingError, match="4 numbers of channels"):
-        with_channels(config, (16, 24, 12))
+    with pytest.raises(TrainingError, match="the generator wants 4 numbers"):
+        with_feature_maps(config, channels=(16, 24, 12))
 
 
 def test_a_widened_encoder_begins_with_the_same_codes(tmp_path: Path) -> None:
     small = run(TINY, tmp_path / "small", 30)
     reader = small.averaged_networks()[1]
     more = tuple(width + 3 for width in TINY.encoder_widths)
-    wide = Trainer(with_encoder_widths(TINY, more), blobs(), tmp_path / "wide", start=start_of(small))
+    wide = Trainer(with_feature_maps(TINY, encoder_widths=more), blobs(), tmp_path / "wide", start=start_of(small))
     images = torch.rand(4, 3, TINY.resolution, TINY.resolution) * 2 - 1
     with torch.no_grad():
         for known, got in zip(reader.split(images), wide.averaged_networks()[1].split(images), strict=True):
@@ -137,8 +137,8 @@ def test_a_widened_encoder_begins_with_the_same_codes(tmp_path: Path) -> None:
         wide.step()
     new = wide.encoder.features.weight[:, 16 * TINY.encoder_widths[-1] :]
     assert new.abs().max() > 0.0, "new feature maps are heard once there are gradients"
-    with pytest.raises(TrainingError, match="numbers of feature maps"):
-        with_encoder_widths(TINY, more[1:])
+    with pytest.raises(TrainingError, match="the encoder wants"):
+        with_feature_maps(TINY, encoder_widths=more[1:])
     with pytest.raises(TrainingError, match=r"cannot start from this model: its w_mean"):
         grow(reader, ResidualEncoder(replace(reader.config, w_dim=reader.config.w_dim + 1)))
 

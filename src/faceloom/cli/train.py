@@ -19,7 +19,7 @@ from faceloom.provenance.saving import save_picture
 from faceloom.settings import choose_device, keep_memory
 from faceloom.training import packing, portable, processes
 from faceloom.training.arithmetic import Arithmetic
-from faceloom.training.config import RECIPES, TrainingConfig, shape_for, shape_from, with_channels, with_encoder_widths
+from faceloom.training.config import RECIPES, TrainingConfig, shape_for, shape_from, with_feature_maps
 from faceloom.training.images import FaceSet
 from faceloom.training.sheets import jpeg, reconstruction_sheet, sample_distance, sample_sheet
 from faceloom.training.trainer import Start, Trainer
@@ -288,10 +288,7 @@ def _config(wishes: _Wishes, networks: Start | None) -> TrainingConfig:
         config = replace(config, adversarial_from=0.0)
         if wishes.critic:  # two who learn from each other want smaller and less persistent steps
             config = replace(config, learning_rate=0.5 * config.learning_rate, momentum=0.5)
-    if wishes.channels is not None:
-        config = with_channels(config, wishes.channels)
-    if wishes.encoder_widths is not None:
-        config = with_encoder_widths(config, wishes.encoder_widths)
+    config = with_feature_maps(config, channels=wishes.channels, encoder_widths=wishes.encoder_widths)
     asked = {
         "minutes": wishes.minutes,
         "images": wishes.images,

@@ -211,29 +211,30 @@ def shape_from(networks: tuple[StyleGAN2, ResidualEncoder], resolution: int) -> 
     )
 
 
-def with_channels(config: TrainingConfig, channels: tuple[int, ...]) -> TrainingConfig:
-    """The same with other feature maps for 4, 8, ... pixels.
+def with_feature_maps(
+    config: TrainingConfig, *, channels: tuple[int, ...] | None = None, encoder_widths: tuple[int, ...] | None = None
+) -> TrainingConfig:
+    """The same with other feature maps of the generator, or of the encoder; None leaves them as they are.
+
+    Args:
+        config: settings, in which there are as many numbers.
+        channels: of the generator, for 4, 8, ... pixels.
+        encoder_widths: of the encoder, from the size that it works on down to 4 pixels.
 
     Raises:
         TrainingError: if it wants more or fewer numbers.
     """
-    if len(channels) != len(config.channels):
-        raise TrainingError(
-            f"{config.resolution} px want {len(config.channels)} numbers of channels, for 4, 8, ... pixels, "
-            f"as in {','.join(map(str, config.channels))}"
-        )
-    return replace(config, channels=channels)
-
-
-def with_encoder_widths(config: TrainingConfig, widths: tuple[int, ...]) -> TrainingConfig:
-    """The same with other feature maps of the encoder, from the size that it works on down to 4 pixels.
-
-    Raises:
-        TrainingError: if it wants more or fewer numbers.
-    """
-    if len(widths) != len(config.encoder_widths):
-        raise TrainingError(
-            f"the encoder wants {len(config.encoder_widths)} numbers of feature maps, from the size that it works on "
-            f"down to 4 pixels, as in {','.join(map(str, config.encoder_widths))}"
-        )
-    return replace(config, encoder_widths=widths)
+    for network, known, wanted in (
+        ("generator", config.channels, channels),
+        ("encoder", config.encoder_widths, encoder_widths),
+    ):
+        if wanted is not None and len(wanted) != len(known):
+            raise TrainingError(
+                f"the {network} wants {len(known)} numbers of feature maps at {config.resolution} px, "
+                f"one for each size, as in {','.join(map(str, known))}"
+            )
+    return replace(
+        config,
+        channels=config.channels if channels is None else channels,
+        encoder_widths=config.encoder_widths if encoder_widths is None else encoder_widths,
+    )
