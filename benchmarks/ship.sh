@@ -18,17 +18,14 @@ say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*"; }
 say "directions"
 faceloom directions carry --from default --model "$model" --faces "$faces" >"$notes/carry.txt" 2>&1
 say "twins, evaluation"
-(
-  faceloom domain train --illustrator toon --illustrator comic --illustrator sketch --faces "$faces" \
-    --model "$model" --out "$model/twins" --replace >"$notes/twins.txt" 2>&1
-) &
+faceloom domain train --illustrator toon --illustrator comic --illustrator sketch --faces "$faces" \
+  --model "$model" --out "$model/twins" --replace >"$notes/twins.txt" 2>&1 &
 twins=$!
 faceloom evaluate "$model" --faces "$faces" --out "$notes/evaluation" >"$notes/evaluation.txt" 2>&1
 faceloom benchmark likeness --model "$model" --photos "$photos" --out "$model/likeness.json" >"$notes/likeness.txt" 2>&1
 python benchmarks/subgroups.py default "$model" --photos "$photos" >"$notes/subgroups.txt" 2>&1
 wait "$twins"
 say "in its place"
-mkdir -p "$home/twins"
 cp "$model"/{generator,encoder,directions}.safetensors "$model/likeness.json" "$home/"
 cp "$model"/twins/{toon,comic,sketch}.safetensors "$home/twins/"
 say "directions report, inversion"
@@ -36,7 +33,7 @@ say "directions report, inversion"
   faceloom directions report --photos "$photos" --limit 60 --out docs/directions-report.md \
     --picture docs/directions-report.png >"$notes/report.txt" 2>&1
   python benchmarks/gallery.py --photos "$photos" --out "$notes/gallery" >"$notes/gallery.txt" 2>&1
-  FACELOOM=${FACELOOM:-faceloom} bash docs/pictures/make.sh >"$notes/pictures.txt" 2>&1
+  bash docs/pictures/make.sh >"$notes/pictures.txt" 2>&1
 ) &
 report=$!
 faceloom benchmark inversion --photos "$photos" --limit 40 --few 6 >"$notes/inversion.txt" 2>&1

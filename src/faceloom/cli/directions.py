@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from faceloom.audit import audit
+from faceloom.audit import Panel, audit
 from faceloom.cli.directions_report import matrix_of, report_text
 from faceloom.cli.options import FILE, model_option
 from faceloom.cli.progress import bar
@@ -186,12 +186,13 @@ def report(
     measured = [loaded.directions[name] for name in only] or None
     notes = cache_folder() / "reports" / f"{loaded.generator.fingerprint}.jsonl"
     notes.parent.mkdir(parents=True, exist_ok=True)
-    if missing := installed_judges()[1]:
+    judges, missing = installed_judges()
+    if missing:
         click.echo(f"note: {missing} The model's own probes judge alone.", err=True)
     with bar("Measuring") as update:
         result = audit(
             loaded, chosen, notes,
-            directions=measured, minutes=minutes, fidelity=fidelity, progress=update,
+            panel=Panel(loaded, judges), directions=measured, minutes=minutes, fidelity=fidelity, progress=update,
         )  # fmt: skip
     text = report_text(result, loaded, fidelity)
     click.echo(text)
