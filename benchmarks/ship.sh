@@ -34,6 +34,7 @@ say "directions report, inversion"
     --picture docs/directions-report.png >"$notes/report.txt" 2>&1
   python benchmarks/gallery.py --photos "$photos" --out "$notes/gallery" >"$notes/gallery.txt" 2>&1
   bash docs/pictures/make.sh >"$notes/pictures.txt" 2>&1
+  python benchmarks/twins.py --photos "$photos" --out "$notes/twins-report" >"$notes/twins-report.txt" 2>&1
 ) &
 report=$!
 faceloom benchmark inversion --photos "$photos" --limit 40 --few 6 >"$notes/inversion.txt" 2>&1

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from faceloom.errors import UsageError
-from faceloom.faces.transfer import MAX_FLOW, apply_change, calm_darks, measure_change, warp
+from faceloom.faces.transfer import MAX_FLOW, apply_change, calm_tints, measure_change, warp
 from faceloom.types import Crop, Face, Mask, Photo, Pixels
 
 
@@ -59,7 +59,7 @@ def test_the_residual_is_exact() -> None:
     before, after = texture(64, 64, 1), texture(64, 64, 2)
     change = measure_change(before, after)
     moved = warp(before.astype(np.float32), change.flow)
-    assert np.allclose(moved + change.residual, calm_darks(moved, after.astype(np.float32)), atol=1e-3)
+    assert np.allclose(moved + change.residual, calm_tints(moved, after.astype(np.float32)), atol=1e-3)
 
 
 def test_new_colours_of_darks_are_not_believed() -> None:
@@ -70,7 +70,7 @@ def test_new_colours_of_darks_are_not_believed() -> None:
 
     def calmed(before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[np.float32]:
         pictures = [np.full((8, 8, 3), one, np.float32) for one in (before, after)]
-        found = calm_darks(*pictures)[0, 0]
+        found = calm_tints(*pictures)[0, 0]
         assert found @ luma == pytest.approx(np.array(after) @ luma, abs=1e-3)  # as dark as it was meant to be
         assert chroma(found) <= chroma(np.array(after, np.float32)) + 1e-3
         return np.asarray(found)
@@ -86,7 +86,34 @@ def test_new_colours_of_darks_are_not_believed() -> None:
         np.testing.assert_allclose(calmed(wall, (20, 15, 12)), (20, 15, 12), atol=4)
     calmed((30, 20, 18), (50, 30, 28))  # dark skin in more light
     same = texture(32, 32, 5).astype(np.float32)
-    np.testing.assert_allclose(calm_darks(same, same), same, atol=1e-3)
+    np.testing.assert_allclose(calm_tints(same, same), same, atol=1e-3)
+
+
+def test_greys_keep_their_colour_unless_they_get_a_strong_one() -> None:
+    def calmed(before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[np.float32]:
+        return np.asarray(calm_tints(*(np.full((1, 1, 3), one, np.float32) for one in (before, after)))[0, 0])
+
+    teeth = calmed((248, 238, 244), (215, 221, 229))
+    np.testing.assert_allclose(teeth - teeth.mean(), np.array([248, 238, 244]) - 730 / 3, atol=1.0)
+    dyed, grown_grey, paler = (
+        ((205, 203, 200), (215, 170, 80)),
+        ((60, 45, 35), (150, 148, 147)),
+        ((225, 180, 160), (190, 175, 160)),
+    )
+    for before, after in (dyed, grown_grey, paler):
+        np.testing.assert_allclose(calmed(before, after), after, atol=1e-3)
+
+
+def test_a_colour_is_not_taken_from_what_has_none() -> None:
+    """Bars of white, of half the pink that was drawn, and of all of it, where an edit takes the pink away."""
+    grey, pink = np.array([180.0, 180.0, 180.0]), np.array([240.0, 150.0, 168.0])
+    bars = np.repeat(np.rint([grey, (grey + pink) / 2, pink]).astype(np.uint8), 200, axis=0)[None]
+    photo = Photo(np.ascontiguousarray(np.broadcast_to(bars, (600, 600, 3))))
+    before, after = (np.broadcast_to(one.astype(np.uint8), (48, 48, 3)) for one in (pink, grey))
+    crop = crop_at(photo, (0.0, 0.0), 600, 0.0)
+    edited, _ = apply_change(photo, crop, measure_change(before, after), np.ones((48, 48), np.float32))
+    for place in (100, 300, 500):
+        np.testing.assert_allclose(edited.pixels[300, place], grey, atol=4)
 
 
 def test_motion_is_found_as_motion() -> None:

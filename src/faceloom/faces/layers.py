@@ -37,7 +37,7 @@ class Seen:
     """Where the person is in the generator's pictures before and after an edit.
 
     Attributes:
-        picture: (S, S, 3) float32, the picture after, its darks calmed, in levels of 0 to 255.
+        picture: (S, S, 3) float32, the picture after, its tints calmed, in levels of 0 to 255.
         before, after: (S, S) float32 in [0, 1].
     """
 

@@ -7,9 +7,10 @@ does not explain (a colour residual), and both are applied to the photo's own pi
     edited(p) = photo(p + m(p) flow(p)) + m(p) g(p) residual(p)
 
 with a soft mask m that keeps the photo bit-identical where it is 0. If the generator's picture before were the photo
-itself, the edited photo would be its picture after, but for colours of darks (see `calm_darks`). g is at most 1: where
-the photo is darker than the generator's picture before, the residual shrinks in proportion, as light does in the shade
-between two strands of hair, or on the frame of glasses that were not drawn.
+itself, the edited photo would be its picture after, but for tints of darks and greys (see `calm_tints`). g is at most
+1: where the photo is darker than the generator's picture before, the residual shrinks in proportion, as light does in
+the shade between two strands of hair, or on the frame of glasses that were not drawn. In the same way less of a colour
+is taken away where the photo has less of it: white teeth stay white where a mouth was drawn softly.
 
 Where a person can be seen in photo and pictures, the residual is sorted into what is the person's and what is not, and
 the background keeps its colours: see `faceloom.faces.layers`.
@@ -44,9 +45,11 @@ _WINDOW = 0.03  # wider ones see the jaw move less than it does, and leave a pal
 _STIFFNESS = 3e-3
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _DARK = 24.0  # levels: below, pictures are too dark to be compared
+_PALE = 2.0  # levels: below, the hue of a colour is noise
 _COLOURED = 60.0  # levels of luma from which a generator's new colours are believed in full
 _OTHER = 90.0  # levels of luma from which what was there before is another thing than the dark that is there now
 _BLACK = 8.0  # levels: the ratio of two darker tones is noise
+_GREY, _HUED = 0.1, 0.2  # strength of a colour over luma: it says nothing; all of it is believed
 _BESIDE = 0.02  # sides of the crop around a person that move along with them
 _INSIDE = 0.06  # sides of the crop inside the border of what may move, where it is the face whatever else is seen
 _PEOPLE_SIZE, _QUICK_PEOPLE_SIZE = 128, 96  # px at which people are looked for in the generator's soft pictures
@@ -59,14 +62,14 @@ class Change:
     Attributes:
         flow: (S, S, 2) float32: the pixel at p comes from p + flow(p); (x, y), in crop pixels.
         residual: (S, S, 3) float32: the colour to add after moving, in levels of 0 to 255.
-        light: (S, S) float32: luma of the picture before, moved by `flow`, same levels; None to add the residual to
-            whatever the photo shows.
+        drawn: (S, S, 3) float32: the picture before, moved by `flow`, same levels; None to add the residual to whatever
+            the photo shows.
         seen: where the person is in the two pictures; None where all that changes is meant to, whatever it belongs to.
     """
 
     flow: Float
     residual: Float
-    light: Float | None = None
+    drawn: Float | None = None
     seen: Seen | None = None
 
 
@@ -85,7 +88,7 @@ def measure_change(
             is the whole picture's, and `seen` is None.
 
     Returns:
-        The change; `residual` is exact: adding it to `before`, moved by `flow`, gives `calm_darks` of that and `after`.
+        The change; `residual` is exact: adding it to `before`, moved by `flow`, gives `calm_tints` of that and `after`.
 
     Raises:
         UsageError: if the pictures differ in size, or are not square.
@@ -107,18 +110,19 @@ def measure_change(
         movable = movable * _around(np.maximum(*persons), movable)
     flow = flow * movable[..., None]
     moved = warp(first, flow)
-    last = calm_darks(moved, last)
+    last = calm_tints(moved, last)
     seen = None if persons is None else Seen(last, *persons)
-    return Change(flow, last - moved, moved @ _LUMA, seen)
+    return Change(flow, last - moved, moved, seen)
 
 
-def calm_darks(before: Float, after: Float) -> Float:
-    """An edited picture without the tints that a small generator gives to darks.
+def calm_tints(before: Float, after: Float) -> Float:
+    """An edited picture without the tints that a small generator gives to darks and to greys.
 
-    Its dark hair comes out teal here and violet there; in a photo, both stand out. What only gets darker keeps the
-    ratios of its colours, so that much is taken over from the picture before, where that was dark, too. Of what else
-    the edit does to a colour, a share is left that falls from all, where luma is 60 or more, to nothing in black. No
-    colour gets stronger than the edit had it.
+    Its dark hair comes out teal here and violet there, its teeth blue; in a photo, that stands out. What was nearly
+    without colour, and still is, keeps the colour of the picture before. What only gets darker keeps the ratios of its
+    colours, so that much is taken over from the picture before, where that was dark, too. Of what else the edit does to
+    a colour, a share is left that falls from all, where luma is 60 or more, to nothing in black. No colour gets
+    stronger than before, or than the edit had it.
 
     Args:
         before: (S, S, 3) float32, levels of 0 to 255; moved to where things are in the picture after.
@@ -128,16 +132,24 @@ def calm_darks(before: Float, after: Float) -> Float:
         The picture after, (S, S, 3) float32, of the same luma.
     """
     light, new_light = ((one @ _LUMA)[..., None] for one in (before, after))
+    old, new = before - light, after - new_light
+    strength = np.maximum(_strength(old) / (light + _BLACK), _strength(new) / (new_light + _BLACK))
+    wanted = old + np.clip((strength - _GREY) / (_HUED - _GREY), 0.0, 1.0) * (new - old)
     # What was bright before is no hair that got darker, but what the hair covers.
     same = np.clip((_OTHER - light) / (_OTHER - _COLOURED), 0.0, 1.0)
-    expected = same * (before - light) * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.0)
+    expected = same * old * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.0)
     believed = np.clip(new_light / _COLOURED, 0.0, 1.0)
-    wanted = after - new_light
     colour = expected + believed * (wanted - expected)
-    most, found = (np.linalg.norm(one, axis=2, keepdims=True) for one in (wanted, colour))
+    most, found = _strength(wanted), _strength(colour)
     bound = np.where(believed < 1.0, np.minimum(1.0, most / np.maximum(found, 1e-6)), 1.0)
     calmed: Float = (new_light + bound * colour).astype(np.float32)
     return calmed
+
+
+def _strength(colour: Float) -> Float:
+    """How strong colours (h, w, 3), less luma, are: (h, w, 1), in levels."""
+    strength: Float = np.sqrt(_product(colour, colour))[..., None]
+    return strength
 
 
 def _around(person: Mask, movable: Mask) -> Mask:
@@ -170,15 +182,15 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
     roi, flow = crop_to_roi(change.flow * soft, crop, photo.size, kernel)
     # A flow in crop pixels becomes a flow in photo pixels by the linear part of the crop's transform.
     moved = _sample(photo.pixels, roi, flow @ crop.to_photo(size)[:2, :2].T.astype(np.float32))
-    share = _share(moved, change.light, crop, photo.size)
+    drawn = None if change.drawn is None else crop_to_roi(change.drawn, crop, photo.size, "bilinear")[1]
     if change.seen is None or silhouette is None:
-        coloured = moved + share * crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1]
+        coloured = moved + _suited(crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1], moved, drawn)
     else:
         person = silhouette.at(size)
         layers = sort_change(person.colours, person.mask, change.seen, change.residual, soft[..., 0])
         fine = person if quick and size < len(silhouette.mask) else silhouette
         outline = _slid(fine.coefficients, change.flow * soft)
-        coloured = _coloured(photo.size, crop, moved, layers, outline, soft, share, kernel)
+        coloured = _coloured(photo.size, crop, moved, layers, outline, soft, drawn, kernel)
     whole = mask_to_photo(mask, crop, photo.size)
     edited = np.clip(np.rint(coloured), 0, 255).astype(np.uint8)
     pixels = photo.pixels.copy()
@@ -186,13 +198,28 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
     return Photo(pixels, photo.icc_profile, photo.name), whole
 
 
-def _share(moved: Float, light: Float | None, crop: Crop, photo_size: tuple[int, int]) -> Float:
-    """How much of the residual suits pixels (h, w, 3) of the photo that have moved: (h, w, 1) in [0, 1]."""
-    if light is None:
-        return np.ones((*moved.shape[:2], 1), np.float32)
-    _, drawn = crop_to_roi(light[..., None], crop, photo_size, "bilinear")
-    share: Float = np.clip(((moved @ _LUMA)[..., None] + _DARK) / (np.maximum(drawn, 0.0) + _DARK), 0.0, 1.0)
-    return share
+def _suited(residual: Float, moved: Float, drawn: Float | None) -> Float:
+    """A residual (h, w, 3) as it suits pixels of the photo that have moved, where the generator drew others."""
+    if drawn is None:
+        return residual
+    # Where the photo is darker than what was drawn, all shrinks in proportion; where it has less of the colour that was
+    # drawn, taking that colour away does.
+    light, drawn_light = moved @ _LUMA, drawn @ _LUMA
+    colour = drawn - drawn_light[..., None]
+    # Products with this one leave luma out.
+    dual = colour - (colour @ np.ones((3, 1), np.float32)) * _LUMA
+    strength = np.sqrt(np.maximum(_product(colour, dual), 1e-6))
+    taken = np.clip(_product(residual, dual) / strength**2, -1.0, 0.0)
+    left = np.clip((_product(moved, dual) / strength + _PALE) / (strength + _PALE), 0.0, 1.0)
+    share = np.clip((light + _DARK) / (np.maximum(drawn_light, 0.0) + _DARK), 0.0, 1.0)
+    suited: Float = share[..., None] * (residual - ((1.0 - left) * taken)[..., None] * colour)
+    return suited
+
+
+def _product(first: Float, second: Float) -> Float:
+    """Scalar products of colours (h, w, 3): (h, w)."""
+    products: Float = np.einsum("hwc,hwc->hw", first, second)
+    return products
 
 
 def _coloured(
@@ -202,7 +229,7 @@ def _coloured(
     layers: Layers,
     outline: Float,
     soft: Float,
-    share: Float,
+    drawn: Float | None,
     kernel: Kernel,
 ) -> Float:
     """The colours (h, w, 3) of a region whose pixels have moved, given a sorted change and where the person ends."""
@@ -211,8 +238,8 @@ def _coloured(
         return crop_to_roi(values, crop, photo_size, "bilinear")[1]
 
     person = matte(carried(outline), moved)[..., None]
-    inner = moved + share * crop_to_roi(layers.person * soft, crop, photo_size, kernel)[1]
-    outer = moved if layers.behind is None else moved + share * carried(layers.behind * soft)
+    inner = moved + _suited(crop_to_roi(layers.person * soft, crop, photo_size, kernel)[1], moved, drawn)
+    outer = moved if layers.behind is None else moved + _suited(carried(layers.behind * soft), moved, drawn)
     if layers.ground is not None and layers.bared is not None:
         bared = layers.bared[..., None] * soft
         inner = inner * (1.0 - carried(bared)) + carried(layers.ground * bared)
