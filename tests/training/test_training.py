@@ -13,7 +13,7 @@ from faceloom.errors import TrainingError
 from faceloom.generators.mapping import Mapping, MappingConfig
 from faceloom.generators.stylegan2 import Block, StyleGAN2
 from faceloom.model import load_model
-from faceloom.training.adversary import FeatureCritic, turned_codes
+from faceloom.training.adversary import FeatureCritic, normal_codes
 from faceloom.training.attributes import (
     MEASURES,
     Attribute,
@@ -218,17 +218,19 @@ def test_a_critic_pulls_as_hard_as_it_is_told() -> None:
     assert float(pulls[1][4:].min()) > 0.0
 
 
-def test_turned_codes_are_spread_as_the_codes_are() -> None:
+def test_people_who_do_not_exist_are_spread_as_the_codes_are() -> None:
     torch.manual_seed(0)
     mixing = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.5, 0.2], [0.0, 0.0, 1.0]])
     codes = torch.randn(3000, 8, 3) @ mixing + 3.0
-    judge = FeatureDiscriminator([3], 3)
-    turned = torch.stack([turned_codes(judge, batch) for batch in codes])
-    for part in (slice(0, 1), slice(1, 2), slice(2, 3)):  # batches of eight
-        wanted, found = codes[500:, :, part], turned[500:, :, part]
-        assert float(found.mean()) == pytest.approx(float(wanted.mean()), abs=0.1)
-        assert float(found.var()) == pytest.approx(float(wanted.var()), rel=0.06)
-    assert float((turned - codes).norm(dim=2).median()) > 0.5
+    memory = FeatureDiscriminator([3], 3).memory
+    drawn = torch.stack([normal_codes(memory, batch, step) for step, batch in enumerate(codes)])
+    early, late = drawn[20:60].flatten(0, 1), drawn[500:].flatten(0, 1)  # before the memory is full, and after
+    wanted = codes.flatten(0, 1)
+    assert torch.allclose(early.mean(dim=0), wanted.mean(dim=0), atol=0.5)
+    assert torch.allclose(late.mean(dim=0), wanted.mean(dim=0), atol=0.1)
+    assert torch.allclose(torch.cov(late.T), torch.cov(wanted.T), rtol=0.1, atol=0.1)
+    assert torch.equal(memory.sort(dim=0).values, codes[-128:].flatten(0, 1).sort(dim=0).values)
+    assert float((drawn - codes).norm(dim=2).median()) > 0.5
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:

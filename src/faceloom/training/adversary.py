@@ -5,8 +5,6 @@ Sources: Goodfellow et al. 2014 (the game); Karras et al. 2020 (lazy R1, style m
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -185,19 +183,28 @@ def _improve(discriminator: nn.Module, optimizer: torch.optim.Optimizer, loss: T
     discriminator.requires_grad_(False)
 
 
-def turned_codes(discriminator: FeatureDiscriminator, codes: Tensor) -> Tensor:
-    """Codes of people who do not exist: codes (N, D), each turned by some angle towards another one around their mean.
+def normal_codes(memory: Tensor, codes: Tensor, step: int) -> Tensor:
+    """Codes of people who do not exist: normal, with the mean and covariance of the codes that were seen last.
 
-    Of the same mean and covariance as the codes, whatever these are. The mean is kept by the discriminator, over many
-    batches: turned around the mean of a small batch, codes would come too near to it.
+    So are those that a mapping set by `faceloom.training.mapping.fit_mapping` gives in the end.
+
+    Args:
+        memory: (K, D) the codes seen last, rows of 0 where there were none yet; takes in `codes`.
+        codes: (N, D), N at most K.
+        step: how often it was called before; says which rows of the memory are the oldest.
+
+    Returns:
+        (N, D), without gradients.
     """
     with torch.no_grad():
-        mean = codes.mean(dim=0)
-        centre = discriminator.centre
-        centre.copy_(torch.where(centre.any(), centre.lerp(mean, 0.02), mean))
-    others = codes.roll(1, dims=0)
-    angle = torch.rand(len(codes), 1, device=codes.device) * (math.pi / 2)
-    return centre + (codes - centre) * angle.cos() + (others - centre) * angle.sin()
+        rows = (step * len(codes) + torch.arange(len(codes), device=codes.device)) % len(memory)
+        memory[rows] = codes
+        known = memory.any(dim=1, keepdim=True)
+        count = known.sum()
+        mean = memory.sum(dim=0) / count
+        shares = torch.randn(len(codes), len(memory), device=codes.device) / count.sqrt()
+        drawn: Tensor = mean + shares @ ((memory - mean) * known)
+        return drawn
 
 
 def mixed_codes(generator: StyleGAN2, z: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from faceloom.generators import ops
 from faceloom.generators.mapping import Linear
 
+MEMORY = 1024
+"""Codes of which the mean and covariance are taken."""
+
 
 class _Convolution(nn.Module):
     """Convolution with an equalised learning rate; halves the size where `down`."""
@@ -114,12 +117,12 @@ class FeatureDiscriminator(nn.Module):
         width: of its own maps.
 
     Attributes:
-        centre: (w_dim,) running mean of codes, see `faceloom.training.adversary.turned_codes`; 0 before there were any.
+        memory: (MEMORY, w_dim) the codes seen last, see `faceloom.training.adversary.normal_codes`.
         scales: by what maps are divided; 0 until they have been seen.
         weight: what the generator's loss is multiplied with, see `faceloom.training.adversary.FeatureCritic`.
     """
 
-    centre: Tensor
+    memory: Tensor
     scales: Tensor
     weight: Tensor
 
@@ -133,7 +136,7 @@ class FeatureDiscriminator(nn.Module):
                 layers += [spectral_norm(nn.Conv2d(inputs, width, 3, stride, padding=1)), nn.LeakyReLU(0.2)]
                 inputs = width
             self.judges.append(nn.Sequential(*layers, spectral_norm(nn.Conv2d(width, 1, 1))))
-        self.register_buffer("centre", torch.zeros(w_dim))
+        self.register_buffer("memory", torch.zeros(MEMORY, w_dim))
         self.register_buffer("scales", torch.zeros(len(self.judges)))
         self.register_buffer("weight", torch.zeros(()))
 

@@ -43,7 +43,7 @@ from faceloom.training.adversary import (
     FeatureCritic,
     PatchCritic,
     mixed_codes,
-    turned_codes,
+    normal_codes,
 )
 from faceloom.training.arithmetic import Arithmetic, adam, prefer_speed
 from faceloom.training.config import TrainingConfig
@@ -258,7 +258,8 @@ class Trainer:
             images = self._draw(torch.cat([ws, mixed_codes(self.generator, z)]), resolution, grainy=grainy)
             fake, drawn = images[: len(ws)], images[len(ws) :]
         elif self.features is not None and criticised:
-            nobody = turned_codes(self.features, ws[::2, 0].detach()).unsqueeze(1).expand(-1, self.generator.num_ws, -1)
+            nobody = normal_codes(self.features.memory, ws[::2, 0].detach(), self.progress.steps)
+            nobody = nobody.unsqueeze(1).expand(-1, self.generator.num_ws, -1)
             drawn = self._draw(torch.cat([ws, nobody]), resolution, grainy=True)
             fake = drawn[: len(ws)]
         else:
