@@ -23,7 +23,7 @@ from faceloom.training.attributes import (
 )
 from faceloom.training.config import with_feature_maps
 from faceloom.training.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
-from faceloom.training.export import export_model
+from faceloom.training.export import base_codes, export_model
 from faceloom.training.growth import grow
 from faceloom.training.images import Batches, FaceSet, load_faces, pictures
 from faceloom.training.losses import discriminator_adversarial, generator_adversarial, r1_penalty
@@ -428,6 +428,11 @@ def test_an_exported_run_is_a_model(tmp_path: Path) -> None:
     assert model.directions.names() == ("light",)
     assert model.directions.fingerprint == model.generator.fingerprint
     assert any("none: only 0 labels" in line for line in said)
+    # Random people have the encoder's base codes, which is what training drew its W from.
+    base = base_codes(trainer.averaged_networks()[1], faces.subset(~faces.held_out))
+    torch.testing.assert_close(model.generator.w_mean, base.mean(dim=0), rtol=1e-2, atol=1e-2)
+    drawn = model.generator.map(torch.randn(4000, 8))[:, 0]
+    torch.testing.assert_close(drawn.mean(dim=0), base.mean(dim=0), rtol=0.1, atol=0.1)
     codes = model.generator.map(torch.randn(16, 8), truncation=0.5)
     step = model.directions["light"].vector
     with torch.no_grad():

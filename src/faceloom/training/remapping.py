@@ -12,7 +12,7 @@ from faceloom.generators.protocol import forget_fingerprint
 from faceloom.inversion.likeness import FILE as LIKENESS_FILE
 from faceloom.inversion.likeness import Calibration
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, TWINS_FOLDER
-from faceloom.training.export import encode_faces, round_to_half
+from faceloom.training.export import base_codes, round_to_half
 from faceloom.training.images import FaceSet
 from faceloom.training.mapping import fit_mapping
 
@@ -36,7 +36,7 @@ def refit_mapping(folder: Path, faces: FaceSet) -> str:
     generator = native.load_generator(folder / GENERATOR_FILE)
     _, about = native.read(folder / GENERATOR_FILE)
     encoder, described = native.load_encoder(folder / ENCODER_FILE)
-    codes = encode_faces(encoder, faces.subset(~faces.held_out))
+    codes = base_codes(encoder, faces.subset(~faces.held_out))
     generator.w_mean.copy_(codes.mean(dim=0))
     fit_mapping(generator.mapping, codes)
     round_to_half(generator)
