@@ -51,6 +51,16 @@ def test_the_change_of_a_smaller_reconstruction_reaches_the_outline_of_the_photo
     assert layers.bared is None
 
 
+def test_what_was_drawn_is_the_persons_up_to_the_outline_of_the_photo() -> None:
+    """Brown hair gets fairer before a blue wall: where a smaller head was drawn, it is not robbed of the blue."""
+    photo, before = disc(36), disc(28)
+    hair, wall, fair = (np.array(one, np.float32) for one in ((60, 45, 35), (60, 90, 160), (140, 105, 55)))
+    drawn = np.where(before[..., None] > 0, hair, wall)
+    residual = (fair - hair) * before[..., None]
+    layers = sorted_(np.where(photo[..., None] > 0, hair, wall), drawn + residual, residual, photo, before, before)
+    np.testing.assert_allclose(layers.drawn[photo > 0], np.broadcast_to(hair, (int(photo.sum()), 3)), atol=12.0)
+
+
 def test_a_larger_person_covers_the_background() -> None:
     photo, before, after = disc(24), disc(24), disc(36)
     residual = 90.0 * np.repeat((after - before)[..., None], 3, axis=2)

@@ -78,7 +78,7 @@ class ResidualEncoder(nn.Module):
 
     Attributes:
         w_mean: (w_dim,) what predictions are relative to.
-        w_deviation: (w_dim,) standard deviation of the codes of real faces; the unit of steps in inversion.
+        w_deviation: (w_dim,) standard deviation of the base codes of real faces; the unit of steps in inversion.
     """
 
     w_mean: Tensor

@@ -51,8 +51,10 @@ class Layers:
     """An edit, sorted. All float32 over the crop, (S, S) or (S, S, 3), colours in levels of 0 to 255.
 
     Attributes:
-        person: what to add to the person's colours.
-        behind: what to add to the background's colours; None for nothing, as nearly always.
+        person: what to add to the person's colours; and
+        drawn: what they were in the generator's picture before, spread alike.
+        behind: what to add to the background's colours; and
+        drawn_behind: what they were before, spread alike; None for nothing, as nearly always.
         cover: what the larger person covers the background with; and
         covered: where, in [0, 1]; None for nowhere.
         ground: how the background goes on where the person was; and
@@ -60,7 +62,9 @@ class Layers:
     """
 
     person: Float
+    drawn: Float
     behind: Float | None = None
+    drawn_behind: Float | None = None
     cover: Float | None = None
     covered: Mask | None = None
     ground: Float | None = None
@@ -79,16 +83,16 @@ def sort_change(photo: Float, inside: Mask, seen: Seen, residual: Float, mask: M
     """
     first, last = _sure(seen.before), _sure(seen.after)
     known = first * last
-    person = _filled(residual, known)
-    person = person + known[..., None] * (residual - person)
+    before = seen.picture - residual
+    person, drawn = (_spread(one, known) for one in (residual, before))
     # Both want a change of colours, too: the network takes many a dark background for hair.
     shows = _ramp_all(_softened(np.abs(residual).mean(axis=2), _NEAR), *_SHOWS)
     grown, gone = last * (1.0 - first) * shows, first * (1.0 - last) * shows
-    cover = covered = ground = bared = behind = None
+    cover = covered = ground = bared = behind = drawn_behind = None
     if (grown * (1.0 - inside) * mask).max(initial=0.0) > 0.25:
         covered = last * _beside(grown) * (first + (1.0 - first) * shows)
         # The photo's hair is not quite as dark, or as warm, as the generator's.
-        drift = np.clip(photo - (seen.picture - residual), -_DRIFT, _DRIFT)
+        drift = np.clip(photo - before, -_DRIFT, _DRIFT)
         cover = seen.picture + _filled(drift, first * inside)
     if (gone * inside * mask).max(initial=0.0) > 0.25:
         # Far from any background nobody knows what is there: that hair stays.
@@ -97,8 +101,14 @@ def sort_change(photo: Float, inside: Mask, seen: Seen, residual: Float, mask: M
     outside = (1.0 - np.maximum(first, last)) * (1.0 - inside)
     share = _ramp(_mean(residual, outside * mask) / (_mean(residual, known * mask) + 1e-3), *_MEANT)
     if share > 0.0:
-        behind = np.float32(share) * _filled(residual, outside)
-    return Layers(person, behind, cover, covered, ground, bared)
+        behind, drawn_behind = np.float32(share) * _filled(residual, outside), _filled(before, outside)
+    return Layers(person, drawn, behind, drawn_behind, cover, covered, ground, bared)
+
+
+def _spread(values: Float, known: Mask) -> Float:
+    """Values (S, S, 3) as they are where they are known, and spread to where they are not."""
+    filled = _filled(values, known)
+    return filled + known[..., None] * (values - filled)
 
 
 def _filled(values: Float, weight: Mask) -> Float:

@@ -44,6 +44,8 @@ _ROUNDS = 6
 _WINDOW = 0.03  # wider ones see the jaw move less than it does, and leave a pale line along it
 _STIFFNESS = 3e-3
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_COLOUR = np.eye(3, dtype=np.float32) - _LUMA[:, None]  # takes luma out of a colour (a row)
+_DUAL = _COLOUR @ (np.eye(3, dtype=np.float32) - _LUMA)  # the same, and products with it leave luma out of the other
 _DARK = 24.0  # levels: below, pictures are too dark to be compared
 _PALE = 2.0  # levels: below, the hue of a colour is noise
 _COLOURED = 60.0  # levels of luma from which a generator's new colours are believed in full
@@ -121,8 +123,7 @@ def calm_tints(before: Float, after: Float) -> Float:
     Its dark hair comes out teal here and violet there, its teeth blue; in a photo, that stands out. What was nearly
     without colour, and still is, keeps the colour of the picture before. What only gets darker keeps the ratios of its
     colours, so that much is taken over from the picture before, where that was dark, too. Of what else the edit does to
-    a colour, a share is left that falls from all, where luma is 60 or more, to nothing in black. No colour gets
-    stronger than before, or than the edit had it.
+    a colour, a share is left that falls from all, where luma is 60 or more, to nothing in black.
 
     Args:
         before: (S, S, 3) float32, levels of 0 to 255; moved to where things are in the picture after.
@@ -134,10 +135,11 @@ def calm_tints(before: Float, after: Float) -> Float:
     light, new_light = ((one @ _LUMA)[..., None] for one in (before, after))
     old, new = before - light, after - new_light
     strength = np.maximum(_strength(old) / (light + _BLACK), _strength(new) / (new_light + _BLACK))
-    wanted = old + np.clip((strength - _GREY) / (_HUED - _GREY), 0.0, 1.0) * (new - old)
+    kept = old * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.0)
+    wanted = kept + np.clip((strength - _GREY) / (_HUED - _GREY), 0.0, 1.0) * (new - kept)
     # What was bright before is no hair that got darker, but what the hair covers.
     same = np.clip((_OTHER - light) / (_OTHER - _COLOURED), 0.0, 1.0)
-    expected = same * old * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.0)
+    expected = same * kept
     believed = np.clip(new_light / _COLOURED, 0.0, 1.0)
     colour = expected + believed * (wanted - expected)
     most, found = _strength(wanted), _strength(colour)
@@ -182,15 +184,15 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
     roi, flow = crop_to_roi(change.flow * soft, crop, photo.size, kernel)
     # A flow in crop pixels becomes a flow in photo pixels by the linear part of the crop's transform.
     moved = _sample(photo.pixels, roi, flow @ crop.to_photo(size)[:2, :2].T.astype(np.float32))
-    drawn = None if change.drawn is None else crop_to_roi(change.drawn, crop, photo.size, "bilinear")[1]
     if change.seen is None or silhouette is None:
+        drawn = None if change.drawn is None else crop_to_roi(change.drawn, crop, photo.size, "bilinear")[1]
         coloured = moved + _suited(crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1], moved, drawn)
     else:
         person = silhouette.at(size)
         layers = sort_change(person.colours, person.mask, change.seen, change.residual, soft[..., 0])
         fine = person if quick and size < len(silhouette.mask) else silhouette
         outline = _slid(fine.coefficients, change.flow * soft)
-        coloured = _coloured(photo.size, crop, moved, layers, outline, soft, drawn, kernel)
+        coloured = _coloured(photo.size, crop, moved, layers, outline, soft, kernel)
     whole = mask_to_photo(mask, crop, photo.size)
     edited = np.clip(np.rint(coloured), 0, 255).astype(np.uint8)
     pixels = photo.pixels.copy()
@@ -203,16 +205,13 @@ def _suited(residual: Float, moved: Float, drawn: Float | None) -> Float:
     if drawn is None:
         return residual
     # Where the photo is darker than what was drawn, all shrinks in proportion; where it has less of the colour that was
-    # drawn, taking that colour away does.
-    light, drawn_light = moved @ _LUMA, drawn @ _LUMA
-    colour = drawn - drawn_light[..., None]
-    # Products with this one leave luma out.
-    dual = colour - (colour @ np.ones((3, 1), np.float32)) * _LUMA
+    # drawn, taking that colour away shrinks as much, if that is more.
+    colour, dual = drawn @ _COLOUR, drawn @ _DUAL
     strength = np.sqrt(np.maximum(_product(colour, dual), 1e-6))
     taken = np.clip(_product(residual, dual) / strength**2, -1.0, 0.0)
     left = np.clip((_product(moved, dual) / strength + _PALE) / (strength + _PALE), 0.0, 1.0)
-    share = np.clip((light + _DARK) / (np.maximum(drawn_light, 0.0) + _DARK), 0.0, 1.0)
-    suited: Float = share[..., None] * (residual - ((1.0 - left) * taken)[..., None] * colour)
+    share = np.clip((moved @ _LUMA + _DARK) / (np.maximum(drawn @ _LUMA, 0.0) + _DARK), 0.0, 1.0)
+    suited: Float = share[..., None] * residual - (np.maximum(share - left, 0.0) * taken)[..., None] * colour
     return suited
 
 
@@ -229,7 +228,6 @@ def _coloured(
     layers: Layers,
     outline: Float,
     soft: Float,
-    drawn: Float | None,
     kernel: Kernel,
 ) -> Float:
     """The colours (h, w, 3) of a region whose pixels have moved, given a sorted change and where the person ends."""
@@ -238,8 +236,11 @@ def _coloured(
         return crop_to_roi(values, crop, photo_size, "bilinear")[1]
 
     person = matte(carried(outline), moved)[..., None]
-    inner = moved + _suited(crop_to_roi(layers.person * soft, crop, photo_size, kernel)[1], moved, drawn)
-    outer = moved if layers.behind is None else moved + _suited(carried(layers.behind * soft), moved, drawn)
+    added = crop_to_roi(layers.person * soft, crop, photo_size, kernel)[1]
+    inner = moved + _suited(added, moved, carried(layers.drawn))
+    outer = moved
+    if layers.behind is not None and layers.drawn_behind is not None:
+        outer = moved + _suited(carried(layers.behind * soft), moved, carried(layers.drawn_behind))
     if layers.ground is not None and layers.bared is not None:
         bared = layers.bared[..., None] * soft
         inner = inner * (1.0 - carried(bared)) + carried(layers.ground * bared)

@@ -191,7 +191,7 @@ def normal_codes(memory: Tensor, codes: Tensor, step: int) -> Tensor:
     Args:
         memory: (K, D) the codes seen last, rows of 0 where there were none yet; takes in `codes`.
         codes: (N, D), N at most K.
-        step: how often it was called before; says which rows of the memory are the oldest.
+        step: a number that grows by one a call; says which rows of the memory are the oldest.
 
     Returns:
         (N, D), without gradients.

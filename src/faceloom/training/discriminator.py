@@ -20,7 +20,7 @@ from faceloom.generators import ops
 from faceloom.generators.mapping import Linear
 
 MEMORY = 1024
-"""Codes of which the mean and covariance are taken."""
+"""How many codes the mean and covariance are taken of."""
 
 
 class _Convolution(nn.Module):

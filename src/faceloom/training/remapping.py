@@ -18,7 +18,7 @@ from faceloom.training.mapping import fit_mapping
 
 
 def refit_mapping(folder: Path, faces: FaceSet) -> str:
-    """Fit the mapping of the model in `folder` to the codes of its training faces anew.
+    """Fit the mapping, and what is known of W, of the model in `folder` to the base codes of its training faces anew.
 
     Codes keep their meaning, since synthesis is untouched; but the generator's fingerprint changes, and the directions,
     twins and statistics beside it are marked with the new one.
@@ -37,9 +37,11 @@ def refit_mapping(folder: Path, faces: FaceSet) -> str:
     _, about = native.read(folder / GENERATOR_FILE)
     encoder, described = native.load_encoder(folder / ENCODER_FILE)
     codes = base_codes(encoder, faces.subset(~faces.held_out))
+    encoder.w_deviation.copy_(codes.std(dim=0))
     generator.w_mean.copy_(codes.mean(dim=0))
     fit_mapping(generator.mapping, codes)
-    round_to_half(generator)
+    for module in (generator, encoder):
+        round_to_half(module)
     forget_fingerprint(generator)
     mark = generator.fingerprint
     native.save_generator(folder / GENERATOR_FILE, generator, about.info, half=True)

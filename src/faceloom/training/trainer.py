@@ -377,7 +377,10 @@ class Trainer:
         if state is None:
             return False
         self._check_settings(state["config"], path)
-        self._networks().load_state_dict(state["networks"])
+        try:
+            self._networks().load_state_dict(state["networks"])
+        except RuntimeError as error:
+            raise TrainingError(f"{path} was written by another version; give its model to --start") from error
         self.optimizer.load_state_dict(state["optimizer"])
         if self.critic is not None:
             self.critic.optimizer.load_state_dict(state["patch_optimizer"])
