@@ -48,7 +48,7 @@ await shoot(page, "inversion");
 await ready(page);
 await move(page, "Smile", "ArrowRight", 15);
 await page.keyboard.press("Control+z");
-await move(page, "Hair colour", "ArrowRight", 10);
+await move(page, "Hair colour", "ArrowLeft", 10);
 await move(page, "Age", "ArrowRight", 16);
 await page.keyboard.press("s");
 await page.keyboard.press("h");
