@@ -21,8 +21,8 @@ from torch import Tensor
 
 from faceloom.encoders.features import EfficientNetFeatures
 from faceloom.encoders.residual import ResidualEncoder
-from faceloom.evaluation import BATCH, FEATURE_SIZE, batches
-from faceloom.imaging.convert import resized, to_images, to_pixels
+from faceloom.evaluation import BATCH, FEATURE_SIZE
+from faceloom.imaging.convert import image_batches, resized, to_images, to_pixels
 from faceloom.metrics.coverage import precision_recall
 from faceloom.metrics.frechet import frechet_distance, pooled_features
 from faceloom.model import load_model
@@ -50,7 +50,7 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(len(faces))
 
     def of_faces(chosen: np.ndarray, change: Callable[[Tensor], Tensor]) -> Tensor:
-        made = (change(images) for images in batches(faces.pixels[chosen]))
+        made = (change(images) for images in image_batches(faces.pixels[chosen], BATCH))
         return pooled_features((resized(images, FEATURE_SIZE) for images in made), network)
 
     reference, others = order[:half], order[half : 2 * half]

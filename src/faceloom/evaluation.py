@@ -17,7 +17,7 @@ from torch import Tensor
 from faceloom.editor import draw
 from faceloom.encoders.features import EfficientNetFeatures
 from faceloom.errors import UsageError
-from faceloom.imaging.convert import resized, to_images, to_pixels
+from faceloom.imaging.convert import image_batches, resized, to_images, to_pixels
 from faceloom.imaging.sheets import grid
 from faceloom.inversion.protocol import Inverter
 from faceloom.metrics.coverage import precision_recall
@@ -74,7 +74,9 @@ def evaluate_samples(
     network = EfficientNetFeatures((), pooled=True)
 
     def seen(faces: Pixels) -> Tensor:
-        return pooled_features((resized(images, FEATURE_SIZE) for images in counted(batches(faces))), network)
+        return pooled_features(
+            (resized(images, FEATURE_SIZE) for images in counted(image_batches(faces, BATCH))), network
+        )
 
     first, second = (seen(real[chosen]) for chosen in (order[:half], order[half : 2 * half]))
     drawn = seen(samples(model, half, truncation, seed))
@@ -114,7 +116,7 @@ def evaluate_reconstruction(
     counted = _Count(len(faces), progress)
     features, judge = EfficientNetFeatures(), IdentityJudge()
     parts, measured = [], []
-    for images in counted(batches(faces)):  # all at once would take tens of gigabytes
+    for images in counted(image_batches(faces, BATCH)):  # all at once would take tens of gigabytes
         parts.append(np.stack(draw(model, inverter.invert(images).codes.detach())))
         shown, wanted = to_images(parts[-1]), resized(images, size)
         with torch.no_grad():
@@ -157,12 +159,6 @@ def reconstruction_sheet(faces: Pixels, drawn: Pixels, *, columns: int = 8, rows
     for start in range(0, shown, columns):
         table += [list(faces[start : start + columns]), list(drawn[start : start + columns])]
     return grid(table, None, None, cell=max(96, drawn.shape[1]))
-
-
-def batches(faces: Pixels) -> Iterator[Tensor]:
-    """Images (BATCH or fewer, 3, S, S) of faces (N, S, S, 3) uint8 RGB."""
-    for start in range(0, len(faces), BATCH):
-        yield to_images(faces[start : start + BATCH])
 
 
 def _large(face: Pixels) -> Pixels:

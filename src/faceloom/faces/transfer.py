@@ -133,7 +133,7 @@ def calm_tints(before: Float, after: Float) -> Float:
         The picture after, (S, S, 3) float32, of the same luma.
     """
     light, new_light = ((one @ _LUMA)[..., None] for one in (before, after))
-    old, new = before - light, after - new_light
+    old, new = before @ _COLOUR, after @ _COLOUR
     strength = np.maximum(_strength(old) / (light + _BLACK), _strength(new) / (new_light + _BLACK))
     kept = old * np.clip((new_light + _BLACK) / (light + _BLACK), 0.0, 1.0)
     wanted = kept + np.clip((strength - _GREY) / (_HUED - _GREY), 0.0, 1.0) * (new - kept)
@@ -150,7 +150,7 @@ def calm_tints(before: Float, after: Float) -> Float:
 
 def _strength(colour: Float) -> Float:
     """How strong colours (h, w, 3), less luma, are: (h, w, 1), in levels."""
-    strength: Float = np.sqrt(_product(colour, colour))[..., None]
+    strength: Float = np.sqrt(_product(colour, colour))
     return strength
 
 
@@ -207,17 +207,18 @@ def _suited(residual: Float, moved: Float, drawn: Float | None) -> Float:
     # Where the photo is darker than what was drawn, all shrinks in proportion; where it has less of the colour that was
     # drawn, taking that colour away shrinks as much, if that is more.
     colour, dual = drawn @ _COLOUR, drawn @ _DUAL
-    strength = np.sqrt(np.maximum(_product(colour, dual), 1e-6))
+    strength = np.maximum(_strength(colour), 1e-3)
     taken = np.clip(_product(residual, dual) / strength**2, -1.0, 0.0)
     left = np.clip((_product(moved, dual) / strength + _PALE) / (strength + _PALE), 0.0, 1.0)
-    share = np.clip((moved @ _LUMA + _DARK) / (np.maximum(drawn @ _LUMA, 0.0) + _DARK), 0.0, 1.0)
-    suited: Float = share[..., None] * residual - (np.maximum(share - left, 0.0) * taken)[..., None] * colour
+    light, drawn_light = ((one @ _LUMA)[..., None] for one in (moved, drawn))
+    share = np.clip((light + _DARK) / (np.maximum(drawn_light, 0.0) + _DARK), 0.0, 1.0)
+    suited: Float = share * residual - np.maximum(share - left, 0.0) * taken * colour
     return suited
 
 
 def _product(first: Float, second: Float) -> Float:
-    """Scalar products of colours (h, w, 3): (h, w)."""
-    products: Float = (first * second) @ np.ones(3, np.float32)  # five times as fast as einsum
+    """Scalar products of colours (h, w, 3): (h, w, 1)."""
+    products: Float = (first * second) @ np.ones((3, 1), np.float32)  # five times as fast as einsum
     return products
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -30,6 +31,12 @@ def to_images(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> 
     # A copy: a tensor on a caller's read-only array is undefined behaviour, and torch warns of it.
     values = torch.from_numpy(batch.copy()).to(device).permute(0, 3, 1, 2)
     return values.to(torch.float32) / 127.5 - 1
+
+
+def image_batches(pixels: NDArray[np.uint8], size: int = 32, device: torch.device | str = "cpu") -> Iterator[Tensor]:
+    """`to_images` of pictures (N, H, W, 3), `size` or fewer at a time; as floats they take four times the room."""
+    for start in range(0, len(pixels), size):
+        yield to_images(pixels[start : start + size], device)
 
 
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:

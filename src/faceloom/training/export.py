@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from faceloom.directions.direction import Direction, DirectionSet, Probe
 from faceloom.directions.regression import MIN_LABELS, Slope, regress
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.generators.stylegan2 import StyleGAN2
-from faceloom.imaging.convert import to_images
+from faceloom.imaging.convert import image_batches
 from faceloom.metrics.judges import Judge, installed_judges
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
 from faceloom.training.attributes import Attribute, labels_seen
@@ -49,7 +49,8 @@ ROUGH = "the codes tell little of it"
 @torch.no_grad()
 def encode_faces(encoder: ResidualEncoder, faces: FaceSet, batch: int = 64) -> Tensor:
     """The encoder's codes (N, w_dim) of every face, mean over layers: the base code plus the mean of its offsets."""
-    return torch.cat([base + offsets.mean(dim=1) for base, offsets in _split(encoder, faces, batch)])
+    split = (encoder.split(images) for images in image_batches(faces.pixels, batch))
+    return torch.cat([base + offsets.mean(dim=1) for base, offsets in split])
 
 
 @torch.no_grad()
@@ -59,12 +60,8 @@ def base_codes(encoder: ResidualEncoder, faces: FaceSet, batch: int = 64) -> Ten
     They are what W is: training draws half of its pictures from them alone. A mapping that was fitted to `encode_faces`
     instead gave worse faces, further from the real ones by 5 of 104 in Fréchet distance.
     """
-    return torch.cat([base for base, _ in _split(encoder, faces, batch)])
-
-
-def _split(encoder: ResidualEncoder, faces: FaceSet, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(faces), batch):
-        yield encoder.split(to_images(faces.pixels[start : start + batch]))
+    split = (encoder.split(images) for images in image_batches(faces.pixels, batch))
+    return torch.cat([base for base, _ in split])
 
 
 def round_to_half(module: nn.Module) -> None:

@@ -18,7 +18,7 @@ from faceloom.directions.regression import MIN_LABELS
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import DirectionError, MissingExtraError, UsageError
 from faceloom.generators.stylegan2 import StyleGAN2
-from faceloom.imaging.convert import to_images
+from faceloom.imaging.convert import image_batches
 from faceloom.metrics.judges import FaceRes, Judge
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
 from faceloom.training.attributes import Attribute, labels_seen
@@ -166,7 +166,7 @@ def _check_fits(one: Direction, known: Mapping[str, Attribute]) -> None:
 def _seen(encoder: ResidualEncoder, faces: FaceSet, values: Mapping[str, Values]) -> tuple[Tensor, dict[str, Values]]:
     """Codes (N, num_ws, w_dim) of the faces not held out, and their labels."""
     seen = faces.subset(~faces.held_out)
-    parts = [encoder(to_images(seen.pixels[at : at + _BATCH])) for at in range(0, len(seen), _BATCH)]
+    parts = [encoder(images) for images in image_batches(seen.pixels, _BATCH)]
     return torch.cat(parts), labels_seen(faces, values)
 
 

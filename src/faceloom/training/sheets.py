@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from faceloom.encoders.features import EfficientNetFeatures
-from faceloom.imaging.convert import to_images, to_pixels
+from faceloom.imaging.convert import image_batches, to_images, to_pixels
 from faceloom.imaging.sheets import grid
 from faceloom.metrics.frechet import frechet_distance, pooled_features
 from faceloom.metrics.reconstruction import psnr
@@ -69,10 +69,7 @@ def sample_distance(trainer: Trainer, faces: FaceSet, count: int) -> float:
     chosen = np.random.default_rng(_SEED).permutation(len(faces))[:count]
     pictures = samples(trainer, len(chosen), 1.0)
     sets = (
-        pooled_features(
-            (to_images(every[start : start + _BATCH]).to(trainer.device) for start in range(0, len(every), _BATCH)),
-            network,
-        )
+        pooled_features(image_batches(every, _BATCH, trainer.device), network)
         for every in (pictures, faces.pixels[chosen])
     )
     return frechet_distance(*sets)

@@ -27,7 +27,7 @@ from faceloom.faces.landmarks import stance_of
 from faceloom.faces.networks import predict_landmarks
 from faceloom.generators.protocol import forget_fingerprint
 from faceloom.generators.stylegan2 import StyleGAN2
-from faceloom.imaging.convert import to_images, to_pixels
+from faceloom.imaging.convert import image_batches, to_images, to_pixels
 from faceloom.inversion.losses import PerceptualDistance, pixel_distance
 from faceloom.model import Model
 from faceloom.training.images import FaceSet
@@ -132,7 +132,7 @@ def codes_of_faces(model: Model, faces: FaceSet, settings: TwinTraining) -> Tens
     chosen = np.unique(np.linspace(0, len(faces) - 1, min(settings.faces, len(faces))).astype(int))
     pixels = faces.pixels[chosen]
     pixels[1::2] = pixels[1::2, :, ::-1]
-    return torch.cat([encoder(to_images(pixels[at : at + _BATCH])) for at in range(0, len(pixels), _BATCH)])
+    return torch.cat([encoder(images) for images in image_batches(pixels, _BATCH)])
 
 
 @torch.no_grad()
