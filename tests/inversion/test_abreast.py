@@ -11,7 +11,7 @@ from torch import Tensor
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.generators.backends import backend, use_backend
 from faceloom.generators.stylegan2 import StyleGAN2
-from faceloom.inversion.abreast import invert_abreast
+from faceloom.inversion.abreast import aside, invert_abreast
 from faceloom.inversion.encoder import EncoderInverter
 from faceloom.inversion.losses import PixelLoss
 from faceloom.inversion.lowrank import LowRankTuner
@@ -56,6 +56,55 @@ def test_each_face_is_found_as_if_it_were_alone(cores: int, method: LowRankTuner
     assert steps[-1].number <= steps[-1].total == 4 * (alone[0].steps)
     pictures = [step.picture() for step in steps if step.picture is not None]
     assert {tuple(picture.shape) for picture in pictures} == {(1, 3, 16, 16)}
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+def test_what_a_face_puts_aside_changes_nothing(
+    cores: int, interval: int, generator: StyleGAN2, encoder: ResidualEncoder, loss: PixelLoss, images: Tensor
+) -> None:
+    moves = 0.1 * torch.randn(3, generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(1))
+    method = LowRankTuner(
+        generator, EncoderInverter(encoder), steps=8, rank=2, interval=interval, moves=moves, loss=loss
+    )
+    found = invert_abreast(method, images[:1])
+    with on_one_core():
+        alone = method.invert(images[:1])
+    mine, other = found.tunings[0], alone.tunings[0]
+    assert all(torch.equal(mine.tensors[name], tensor) for name, tensor in other.tensors.items())
+    assert mine.response == other.response
+
+
+class _Delegating:
+    """Puts something aside, and waits for it."""
+
+    def __init__(self) -> None:
+        self.there: list[tuple[str, str, int]] = []
+
+    def _note(self) -> None:
+        self.there.append((threading.current_thread().name, backend().name, torch.get_num_threads()))
+
+    def invert(
+        self, images: Tensor, progress: ProgressReport | None = None, start: Inversion | None = None
+    ) -> Inversion:
+        aside(self._note)()
+        return Inversion(images.mean(dim=(2, 3))[:, None])
+
+
+def test_a_core_without_a_face_does_what_is_put_aside(cores: int, images: Tensor) -> None:
+    delegating = _Delegating()
+    with use_backend("plain"):
+        invert_abreast(delegating, images[:1])
+    ((name, back_end, threads),) = delegating.there
+    assert name.startswith("faceloom-aside" if cores > 1 else "faceloom-face")
+    assert (back_end, threads) == ("plain", 1)
+
+
+def test_where_nobody_shares_cores_it_is_done_at_once() -> None:
+    here: list[int] = []
+    wait = aside(lambda: here.append(threading.get_ident()))
+    assert here == [threading.get_ident()]
+    wait()
+    assert len(here) == 1
 
 
 class _Noting:

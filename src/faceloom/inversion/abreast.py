@@ -1,8 +1,8 @@
-"""Several faces at once, a core for each.
+"""Several faces at once, a core for each, and a second one where there are more cores than faces.
 
 A small generator's step is thousands of small products, which gain nothing from a second core: with two, an inversion
 took as long and twice the processor's time (`python benchmarks/performance.py` prints both). Faces are independent, so
-cores are shared among them instead.
+cores are shared among them instead. A core that no face has does what a method puts `aside`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Event
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,25 @@ from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, Ste
 _PATIENCE = 0.1  # seconds after which a face that waits for its report looks whether all is stopped
 
 _Message = tuple[int, Step, Event]
+_ResultT = TypeVar("_ResultT")
+_spare: contextvars.ContextVar[ThreadPoolExecutor | None] = contextvars.ContextVar("spare", default=None)
+"""The cores that no face has."""
+
+
+def aside(work: Callable[[], _ResultT]) -> Callable[[], _ResultT]:
+    """Begin what is wanted only later: on a core that no face has or, where there is none, here and now.
+
+    Args:
+        work: leaves alone what its caller goes on to change.
+
+    Returns:
+        a function that waits for the result, or raises what `work` raised.
+    """
+    pool = _spare.get()
+    if pool is None:
+        result = work()
+        return lambda: result
+    return pool.submit(contextvars.copy_context().run, work).result
 
 
 def invert_abreast(inverter: Inverter, images: Tensor, progress: ProgressReport | None = None) -> Inversion:
@@ -38,19 +58,24 @@ def invert_abreast(inverter: Inverter, images: Tensor, progress: ProgressReport 
     cores, report = torch.get_num_threads(), None if progress is None else _over_all(len(images), progress)
     mail: SimpleQueue[_Message | None] = SimpleQueue()
     stopped = Event()
-    pool = ThreadPoolExecutor(min(cores, len(images)), "faceloom-face", _begin)
+    faces = min(cores, len(images))
+    pool = ThreadPoolExecutor(faces, "faceloom-face", _begin)
+    spare = ThreadPoolExecutor(min(cores - faces, faces), "faceloom-aside", _begin) if cores > faces else None
     try:
         jobs = []
         for face, image in enumerate(torch.split(images, 1)):
             post = _posted(face, None if report is None else mail, stopped)
-            # Each with the caller's context, which names the back end that draws.
-            job = pool.submit(contextvars.copy_context().run, inverter.invert, image, post)
+            context = contextvars.copy_context()  # the caller's, which names the back end that draws
+            context.run(_spare.set, spare)
+            job = pool.submit(context.run, inverter.invert, image, post)
             job.add_done_callback(lambda _: mail.put(None))
             jobs.append(job)
         _answer(mail, jobs, report)
     finally:
         stopped.set()
-        pool.shutdown(cancel_futures=True)
+        for one in (pool, spare):
+            if one is not None:
+                one.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)  # what threads that come later begin with
     found = [job.result() for job in jobs]
     tunings = tuple(one for part in found for one in part.tunings)

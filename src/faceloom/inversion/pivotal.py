@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from faceloom.errors import UsageError
 from faceloom.generators.protocol import Generator
+from faceloom.inversion.abreast import aside
 from faceloom.inversion.descent import Schedule, descend
 from faceloom.inversion.losses import Loss, default_loss, face_weight
 from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, fitted
@@ -31,7 +33,8 @@ class PivotalTuner:
 
     Locality: near the pivot, at codes on the way to random ones, the tuned generator must go on drawing what the
     untuned one does (equations 4 and 5), so that edits keep their meaning. That is asked for in every `interval`-th
-    step, as often as it pays (lazy regularisation: Karras et al. 2020, appendix B).
+    step, as often as it pays (lazy regularisation: Karras et al. 2020, appendix B). Its gradient counts one step later
+    than it is taken, so that another core has the time to work it out (`aside`).
 
     Where the edits that will be asked for are known, locality is asked for along them instead, and in another sense: an
     edit must change the photo as it changed the untuned picture. So the likeness carries over to the edited face, which
@@ -94,8 +97,8 @@ class PivotalTuner:
         self, image: Tensor, pivot: Tensor, tuning: Tuning | None, progress: ProgressReport | None, done: int
     ) -> tuple[Tuning, int]:
         """Tune for one face: image (1, 3, R, R), pivot (1, num_ws, w_dim)."""
-        module = sharing_copy(self.generator)
-        originals = {**filters(module), **biases(module)}
+        original = sharing_copy(self.generator)
+        originals = {**filters(original), **biases(original)}
         compare, example = self.loss.against(image), self._examples(image, pivot)
         variables = self._variables(originals)
         for name, value in (tuning.tensors if tuning is not None else {}).items():
@@ -103,31 +106,40 @@ class PivotalTuner:
                 raise UsageError("this tuning was made by another method or rank; tune from its codes instead")
             variables[name] = value.to(variables[name].device, torch.float32, copy=True)
 
-        def draw(ws: Tensor) -> Tensor:
-            for name, tensor in changed(originals, variables).items():
-                put(module, name, tensor)
-            picture: Tensor = module.synthesize(ws)  # type: ignore[operator]
-            return picture
+        draw, draw_aside = (_drawing(sharing_copy(self.generator), originals) for _ in range(2))
+        pending: list[Callable[[], list[Tensor]]] = []
+
+        def locality(values: dict[str, Tensor]) -> list[Tensor]:
+            """The gradient of the locality term for each variable, at the next example."""
+            near, wanted = example()
+            leaves = {name: value.requires_grad_(True) for name, value in values.items()}
+            drift = self.loss.against(wanted)(draw_aside(leaves, near)).sum()
+            weighted = self.locality * self.interval * drift
+            return list(torch.autograd.grad(weighted, list(leaves.values()), materialize_grads=True))
 
         def losses(number: int) -> tuple[Tensor, Tensor]:
-            if not self.locality or number % self.interval:
-                distance = compare(draw(pivot))
+            late = pending.pop() if pending else None
+            if self.locality and number % self.interval == 0:
+                if late is not None:
+                    late()  # one at a time: they share a copy of the generator
+                values = {name: value.detach().clone() for name, value in variables.items()}
+                pending.append(aside(partial(locality, values)))
+            distance = compare(draw(variables, pivot))
+            if late is None:
                 return distance, distance
-            near, wanted = example()
-            both = draw(torch.cat([pivot, near]))
-            distance = compare(both[:1])
-            drift = self.loss.against(wanted)(both[1:])
-            return distance + self.locality * self.interval * drift, distance
+            # Linear in the variables, so that its gradient is the one that was worked out.
+            terms = [(value * slope).sum() for value, slope in zip(variables.values(), late(), strict=True)]
+            return distance + torch.stack(terms).sum(), distance
 
         def picture() -> Tensor:
             with torch.no_grad():
-                return draw(pivot)
+                return draw(variables, pivot)
 
         leaves = list(variables.values())
         found, taken = descend(leaves, losses, 1, self.schedule, progress=progress, picture=picture, done=done)
         variables.update(zip(variables, found, strict=True))
         tensors = {name: value.to("cpu") for name, value in variables.items()}
-        return Tuning(tensors, self.generator.fingerprint, self._response(pivot, draw)), taken
+        return Tuning(tensors, self.generator.fingerprint, self._response(pivot, partial(draw, variables))), taken
 
     def _variables(self, originals: dict[str, Tensor]) -> dict[str, Tensor]:
         """What is tuned, at its start: here, a change of every filter and bias."""
@@ -158,7 +170,6 @@ class PivotalTuner:
 
         return along_edits
 
-    @torch.no_grad()
     def _response(self, pivot: Tensor, draw: Callable[[Tensor], Tensor]) -> float:
         """How far all edits together move what `draw` shows, of how far they move what the generator does.
 
@@ -169,10 +180,11 @@ class PivotalTuner:
             return 1.0
         moves = self.moves.to(pivot)
         weight = face_weight(self.generator.resolution, background=0.0).to(pivot.device)
-        plain, tuned = self.generator.synthesize(pivot), draw(pivot)
         shared = own = 0.0
         for part in torch.split(moves, max(1, _BATCH * 256**2 // self.generator.resolution**2)):
-            before, after = self.generator.synthesize(pivot + part) - plain, draw(pivot + part) - tuned
+            untuned = aside(partial(_changes, self.generator.synthesize, pivot, part))
+            after = _changes(draw, pivot, part)
+            before = untuned()
             shared += float((before * after * weight).sum())
             own += float((before.square() * weight).sum())
         return min(1.0, max(LEAST_RESPONSE, shared / max(own, 1e-12)))
@@ -182,6 +194,25 @@ class PivotalTuner:
         other = space.w.color(torch.randn(1, 1, pivot.shape[2], generator=random).to(pivot.device))
         way = other - pivot
         return pivot + way * (self.reach * space.deviation / way.square().sum(dim=2, keepdim=True).sqrt())
+
+
+def _drawing(module: nn.Module, originals: dict[str, Tensor]) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+    """A function that draws codes with a tuning's tensors, on a copy of the generator that is its own."""
+
+    def draw(tensors: dict[str, Tensor], ws: Tensor) -> Tensor:
+        for name, tensor in changed(originals, tensors).items():
+            put(module, name, tensor)
+        picture: Tensor = module.synthesize(ws)  # type: ignore[operator]
+        return picture
+
+    return draw
+
+
+@torch.no_grad()
+def _changes(draw: Callable[[Tensor], Tensor], pivot: Tensor, moves: Tensor) -> Tensor:
+    """What moves (K, num_ws, w_dim) change of the picture of a pivot (1, num_ws, w_dim), (K, 3, R, R)."""
+    pictures = draw(torch.cat([pivot, pivot + moves]))
+    return pictures[1:] - pictures[:1]
 
 
 def _scaled(progress: ProgressReport | None, more: int) -> ProgressReport | None:
