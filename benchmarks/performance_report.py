@@ -173,7 +173,8 @@ One photo ({PHOTO.name}) with the embedded model ({photo["resolution"]} px, load
 {stages}
 
 The same with more faces, copies side by side, in seconds. A small generator gains nothing from a second core, so each
-face has one to itself (`faceloom.inversion.abreast`); beside it, all faces as one batch on all cores:
+face has one to itself, and one that no face has helps another's with what it puts aside (`faceloom.inversion.abreast`);
+beside it, all faces as one batch on all cores:
 
 {crowds}
 

@@ -1,6 +1,6 @@
 """A recipe: what to do to a face, as data.
 
-The same object is a preset, an undo step, a project file, an API body and a batch job. As JSON:
+The same object is an undo step, an API body, a batch job and what a saved picture carries. As JSON:
 
     {"version": 1, "model": "default", "paste": "transfer", "edits": [{"direction": "age", "amount": 1.5}]}
 """

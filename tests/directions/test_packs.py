@@ -123,3 +123,8 @@ def test_python_packages_bring_directions(monkeypatch: pytest.MonkeyPatch) -> No
     points.append(plugin("given_nonsense"))
     with pytest.raises(DirectionError, match=r"the plugin 'given_nonsense' .* failed"):
         own_directions("f00d", [])
+
+
+def test_a_model_without_directions_says_where_to_get_some() -> None:
+    with pytest.raises(UsageError, match=r"'age', nor any other for this model.*models list"):
+        DirectionSet([], "f00d")["age"]

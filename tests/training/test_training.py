@@ -21,6 +21,7 @@ from faceloom.training.attributes import (
     attribute_table,
     collection_indicators,
     read_attributes,
+    unread_columns,
 )
 from faceloom.training.config import with_feature_maps
 from faceloom.training.discriminator import Discriminator, FeatureDiscriminator, PatchDiscriminator
@@ -373,6 +374,13 @@ def test_labels_come_from_the_table_and_the_landmarks(tmp_path: Path) -> None:
     assert values["gender"][2] == 70.0
     assert np.isnan(values["gender"][[1, 3]]).all()
     assert np.isfinite(values["yaw"]).all()
+
+
+def test_columns_that_nothing_reads_are_named(tmp_path: Path) -> None:
+    lines = [f"{number}.png,{number},1950,{number / 2},{number if number < 9 else ''},x" for number in range(60)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,age,born,freckles,few,words", *lines]))
+    assert unread_columns([tmp_path], [Attribute("age", column="age")]) == ["freckles"]
+    assert unread_columns([tmp_path], [Attribute("freckles", column="freckles")]) == ["age"]
 
 
 def test_measures_on_a_drawn_face() -> None:

@@ -259,10 +259,13 @@ def _finish(
         )
         return
     # Imported here: directions and their judges are not needed where a machine only trains.
-    from faceloom.training.attributes import attribute_table, read_attributes
+    from faceloom.training.attributes import attribute_table, read_attributes, unread_columns
     from faceloom.training.export import export_model
 
     wanted = read_attributes(wishes.attributes)
+    unread = unread_columns(wishes.data, wanted)
+    if unread:
+        click.echo(f"labels that no attribute reads (--attributes FILE names others): {', '.join(unread)}")
     export_model(trainer, faces, attribute_table(faces, wishes.data, wanted), wanted, out / "model", say=click.echo)
     click.echo(f"{out / 'model'}: {trainer.progress.images} images seen; use it with --model {out / 'model'}")
 

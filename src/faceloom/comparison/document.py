@@ -41,7 +41,7 @@ command again.
 - *LEC*: latent editing consistency (Tov et al. 2021), in spreads of W, on the first {consistency} photos. *from W*: 1
   for codes of the mapping network. *rows*: how much the rows of a code differ, in spreads.
 - *s*, *processor s*: of one face alone, on a machine that may have been busy. *peak MB*: of the whole process, the
-  networks included. *stored*: the code, and where there is one the tuning, in 16 bits.
+  networks included. *stored*: the code, and where there is one the tuning.
 
 ## The default
 

@@ -148,6 +148,11 @@ class DirectionSet:
     def __getitem__(self, name: str) -> Direction:
         direction = self._by_name.get(name)
         if direction is None:
+            if not self._by_name:
+                raise UsageError(
+                    f"there is no direction {name!r}, nor any other for this model; import some that were made for it: "
+                    "`faceloom models list` names published ones"
+                )
             close = difflib.get_close_matches(name, self._by_name, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(self._by_name)}"
             raise UsageError(f"there is no direction {name!r}; {hint}")

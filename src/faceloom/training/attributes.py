@@ -21,6 +21,8 @@ from faceloom.training.images import FaceSet, table
 
 Float = NDArray[np.float64]
 LOOKS_FILE = "looks.csv"
+_AGE_COLUMNS = "born", "congress"
+"""Of portraits of people in office: a birth year, and the Congress that the portrait hung in."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,7 @@ def attribute_table(faces: FaceSet, sources: Sequence[Path], attributes: Sequenc
     Labels come from the sources' own tables, and from looks.csv of this package: what a person saw in some of the
     default model's training faces, by the names of `FaceSet.names`. It says nothing about other faces.
     """
-    labels: dict[str, Mapping[str, str]] = {}
-    for source in sources:
-        text = table(source)
-        if text is not None:
-            labels |= {f"{source.stem}/{row['file']}": row for row in _rows(text)}
+    labels = _labels(sources)
     for name, looks in read_looks().items():
         labels[name] = {**labels.get(name, {}), **looks}
     return {
@@ -105,6 +103,24 @@ def attribute_table(faces: FaceSet, sources: Sequence[Path], attributes: Sequenc
         else np.array([_number(labels.get(name, {}), one) for name in faces.names])
         for one in attributes
     }
+
+
+def unread_columns(sources: Sequence[Path], attributes: Sequence[Attribute]) -> list[str]:
+    """Columns of the sources' tables with numbers enough for a direction, which no attribute reads."""
+    rows = _labels(sources).values()
+    numbers = Counter(column for row in rows for column, value in row.items() if _is_number(value))
+    read = {one.column for one in attributes} | {"file", *_AGE_COLUMNS}
+    return [column for column, count in numbers.items() if count >= MIN_LABELS and column not in read]
+
+
+def _labels(sources: Sequence[Path]) -> dict[str, Mapping[str, str]]:
+    """The rows of the sources' own tables, by the names of `FaceSet.names`."""
+    labels: dict[str, Mapping[str, str]] = {}
+    for source in sources:
+        text = table(source)
+        if text is not None:
+            labels |= {f"{source.stem}/{row['file']}": row for row in _rows(text)}
+    return labels
 
 
 def read_looks() -> dict[str, Mapping[str, str]]:
@@ -166,10 +182,9 @@ def _number(row: Mapping[str, str], attribute: Attribute) -> float:
         return float(value)
     if value in attribute.words:
         return float(attribute.words[value])
-    # Portraits of people in office: a birth year, and the Congress that the portrait hung in.
-    if attribute.column == "age" and _is_number(row.get("born", "")):
-        year = 1787 + 2 * int(row["congress"]) if _is_number(row.get("congress", "")) else 2018
-        return float(year - int(row["born"]))
+    born, congress = (row.get(column, "") for column in _AGE_COLUMNS)
+    if attribute.column == "age" and _is_number(born):
+        return float((1787 + 2 * int(congress) if _is_number(congress) else 2018) - int(born))
     return float("nan")
 
 
