@@ -42,6 +42,21 @@ def test_an_avatar_renders_as_its_photo_did(editor: Editor, tmp_path: Path) -> N
     assert not np.array_equal(again.render(recipe).photo.pixels, editor.photo.pixels)
 
 
+def test_colours_and_neighbours_travel_along(editor: Editor, tmp_path: Path) -> None:
+    path = tmp_path / "me.avatar"
+    avatar = replace(Avatar.of(editor), icc_profile=b"a profile", others=((1.1, 0.52346, 0.3),))
+    avatar.save(path)
+    again = Avatar.load(path)
+    assert again.others == ((1.1, 0.5235, 0.3),)
+    alone = again.open(load_model())
+    assert alone.photo.icc_profile == b"a profile"
+    assert alone.faces[0].crop.others == again.others
+    damaged = replace(avatar, others=((np.nan, 0.5, 0.3),))
+    damaged.save(path)
+    with pytest.raises(CheckpointError, match="other faces"):
+        Avatar.load(path)
+
+
 def test_without_the_photo_it_is_the_aligned_face(editor: Editor, tmp_path: Path) -> None:
     path = tmp_path / "me.avatar"
     Avatar.of(editor).save(path)

@@ -12,6 +12,7 @@ from faceloom.checkpoints import native
 from faceloom.editor import Editor, make_inverter
 from faceloom.effects import effect_sheet, face_picture
 from faceloom.errors import CheckpointError, DirectionError, FaceError, UsageError
+from faceloom.faces.detect import detect
 from faceloom.generators.cache import Cancelled
 from faceloom.imaging.photos import open_photo
 from faceloom.inversion.protocol import Step
@@ -62,6 +63,25 @@ def test_previews_are_what_a_render_draws_smaller_and_can_be_stopped(editor: Edi
     assert all(map(np.array_equal, full, editor.preview(AGED)))
 
 
+def test_a_twin_can_be_stopped(editor: Editor) -> None:
+    for paste in ("transfer", "replace"):
+        recipe = replace(Recipe(twin="comic").with_edit("age", 0.7), paste=paste)
+        asked: list[bool] = []
+
+        def count(asked: list[bool] = asked) -> bool:
+            asked.append(True)
+            return len(asked) == 3
+
+        with pytest.raises(Cancelled):
+            editor.render(recipe, cancelled=count)
+        assert len(asked) == 3
+
+
+def test_a_face_alone_keeps_the_colour_profile(editor: Editor) -> None:
+    photo = replace(editor.photo, icc_profile=b"a profile")
+    assert Editor(photo, editor.faces, editor.model).face_alone().photo.icc_profile == b"a profile"
+
+
 def test_a_preview_by_a_large_generator_stops_early(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = editor.scaled(128)
     monkeypatch.setattr("faceloom.editor._LEAST_PREVIEW", 32)
@@ -97,6 +117,19 @@ def test_refinement_draws_a_likelier_face(editor: Editor) -> None:
     assert len(steps) == 15
 
 
+def test_a_neighbour_keeps_every_pixel_of_their_face() -> None:
+    left, right = (open_photo(EXAMPLES / name).pixels for name in ("portrait.jpg", "beard.jpg"))
+    pair = Photo(np.concatenate([left[:, :185], right[:, 65:]], axis=1), name="pair")  # their hair touches
+    woman, man = sorted(found := detect(pair), key=lambda face: face.box[0])
+    x, y = woman.landmarks.astype(int).T
+    for paste in ("transfer", "replace"):
+        longer = replace(Recipe().with_edit("hair-length", 2.0), paste=paste)
+        render = Editor.open(pair, face=1 + found.index(man), inverter="encoder").render(longer)
+        changed = (render.photo.pixels != pair.pixels).any(axis=2)
+        assert changed.any()
+        assert not changed[y.min() : y.max(), x.min() : x.max()].any(), paste
+
+
 def test_all_faces_or_one_of_them(couple: Photo) -> None:
     both = Editor.open(couple, face="all", inverter="encoder")
     assert len(both.faces) == 2
@@ -119,8 +152,10 @@ def test_a_photo_without_a_face_is_refused() -> None:
 def test_what_the_model_does_not_know_is_refused(editor: Editor) -> None:
     with pytest.raises(UsageError, match="did you mean 'smile'"):
         editor.render(Recipe().with_edit("smlie", 1.0))
-    with pytest.raises(UsageError, match="the recipe is for the model 'other'"):
-        editor.render(Recipe(model="other"))
+    for edits in (Recipe(model="other"), Recipe(model="other").with_edit("nonesuch", 1.0)):
+        for recipe in (edits, replace(edits, twin="toon")):
+            with pytest.raises(UsageError, match="the recipe is for the model 'other'"):
+                editor.render(recipe)
     with pytest.raises(UsageError, match="there is no model 'nowhere'"):
         load_model("nowhere")
     with pytest.raises(UsageError, match="there is no inversion method"):
@@ -167,3 +202,9 @@ def test_faces_are_chosen_by_number(couple: Photo) -> None:
     assert len(both.faces) == 2
     assert np.array_equal(both.faces[0].crop.quad, second.faces[0].crop.quad)
     assert len(second.faces[0].crop.others) == 1, "the other face is known, though not open"
+    again = Editor.open(couple, face=[np.int64(2), 2], fidelity=0.0)  # type: ignore[list-item]
+    assert len(again.faces) == 1, "a face is edited once"
+    assert np.array_equal(again.faces[0].crop.quad, second.faces[0].crop.quad)
+    for wrong, message in (([], "at least"), ("both", "'both'"), ([1.5], "whole numbers"), (1.5, "whole numbers")):
+        with pytest.raises(UsageError, match=message):
+            Editor.open(couple, face=wrong, fidelity=0.0)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ import torch
 from faceloom.editor import Editor, draw
 from faceloom.errors import UsageError
 from faceloom.faces.transfer import apply_change, measure_change
+from faceloom.imaging.photos import in_srgb
 from faceloom.recipe import Recipe
 from faceloom.types import Photo, Pixels
 
@@ -33,7 +34,7 @@ def edit_frames(
         count: number of frames.
 
     Yields:
-        The photo, (H, W, 3) uint8 RGB.
+        The photo in sRGB, (H, W, 3) uint8.
 
     Raises:
         UsageError: if there is no such direction, or no frame is asked for.
@@ -44,7 +45,7 @@ def edit_frames(
     for index in range(count):
         turn = math.sin(2.0 * math.pi * index / count)
         amount = start + turn * ((high - start) if turn > 0 else (start - low))
-        yield editor.render(recipe.with_edit(direction, amount)).photo.pixels
+        yield in_srgb(editor.render(recipe.with_edit(direction, amount)).photo).pixels
 
 
 def morph_frames(first: Editor, second: Editor, recipe: Recipe, *, count: int = 75) -> Iterator[Pixels]:
@@ -60,7 +61,7 @@ def morph_frames(first: Editor, second: Editor, recipe: Recipe, *, count: int = 
         count: number of frames, both ends included.
 
     Yields:
-        (S, S, 3) uint8 RGB.
+        (S, S, 3) uint8, in sRGB.
 
     Raises:
         UsageError: if the generators differ, or the frames are fewer than 2.
@@ -73,7 +74,7 @@ def morph_frames(first: Editor, second: Editor, recipe: Recipe, *, count: int = 
     codes = [editor.codes(replace(recipe, model=model.id))[0] for editor in ends]
     tunings = [editor.faces[0].tuning for editor in ends]
     starts = [draw(model, code[None], None, [tuning])[0] for code, tuning in zip(codes, tunings, strict=True)]
-    photos = [editor.render(recipe).photo for editor in ends]
+    photos = [in_srgb(editor.render(recipe).photo) for editor in ends]
     for index in range(count):
         share = index / (count - 1)
         share = share * share * (3.0 - 2.0 * share)

@@ -26,7 +26,7 @@ from safetensors.torch import save as save_tensors
 import faceloom
 from faceloom.editor import Editor, OpenFace, draw
 from faceloom.errors import CheckpointError, UsageError
-from faceloom.faces.mask import face_mask
+from faceloom.faces.mask import edit_masks
 from faceloom.files import replacing
 from faceloom.inversion.tuning import Tuning
 from faceloom.model import Model
@@ -67,6 +67,8 @@ class Avatar:
         photo_name: of the photo it was cut from, for people.
         photo_sha256: of that photo's upright RGB pixels; see `photo_hash`.
         quad: (4, 2) corners of the face in that photo: upper left, lower left, lower right, upper right.
+        others: other faces of that photo that are near, as in `Crop`.
+        icc_profile: the colour profile of `pixels`; None where there is none.
         made: when and by which version.
     """
 
@@ -79,6 +81,8 @@ class Avatar:
     photo_sha256: str
     quad: Points
     made: str
+    others: tuple[tuple[float, float, float], ...] = ()
+    icc_profile: bytes | None = None
 
     @classmethod
     def of(cls, editor: Editor, face: int = 1) -> Avatar:
@@ -100,6 +104,8 @@ class Avatar:
             photo_sha256=photo_hash(editor.photo),
             quad=one.crop.quad,
             made=f"{datetime.now(UTC).isoformat(timespec='seconds')}, Faceloom {faceloom.__version__}",
+            others=one.crop.others,
+            icc_profile=editor.photo.icc_profile,
         )
 
     def save(self, path: Path) -> None:
@@ -114,10 +120,11 @@ class Avatar:
             "model": self.model,
             "landmarks": self.landmarks.round(2).tolist(),
             "photo": {"name": self.photo_name, "sha256": self.photo_sha256, "quad": self.quad.round(3).tolist()},
+            "others": [[round(number, 4) for number in other] for other in self.others],
             "made": self.made,
         }
         picture = io.BytesIO()
-        Image.fromarray(self.pixels).save(picture, "PNG")
+        Image.fromarray(self.pixels).save(picture, "PNG", icc_profile=self.icc_profile)
         with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(_DESCRIPTION, json.dumps(description, indent=1))
             archive.writestr(_LATENT, save_tensors(tensors))
@@ -143,7 +150,7 @@ class Avatar:
             data = json.loads(parts[_DESCRIPTION])
             if int(data["version"]) > VERSION:
                 raise CheckpointError(f"{str(path)!r} was written by a later Faceloom; upgrade to open it")
-            return _avatar(data, load_tensors(parts[_LATENT]), _picture(parts[_FACE]))
+            return _avatar(data, load_tensors(parts[_LATENT]), *_picture(parts[_FACE]))
         except _DAMAGE as error:
             raise CheckpointError(f"{str(path)!r} does not hold what an avatar should: {error}") from error
 
@@ -163,15 +170,16 @@ class Avatar:
                 f"this avatar was made with the generator {self.latent.fingerprint} (model {self.model!r}), and "
                 f"{model.id!r} is {fingerprint}; open it with the model it was made with"
             )
-        crop = Crop(self.pixels, _square(self.pixels), Face((0.0, 0.0, 1.0, 1.0), self.landmarks, 0.0)).alone()
+        face_of_it = Face((0.0, 0.0, 1.0, 1.0), self.landmarks, 0.0)
+        crop = Crop(self.pixels, _square(self.pixels), face_of_it, self.others).alone()
         if photo is None:
-            photo = Photo(self.pixels, name=self.photo_name)
+            photo = Photo(self.pixels, self.icc_profile, self.photo_name)
         elif photo_hash(photo) != self.photo_sha256:
             raise UsageError(f"this avatar was not cut from {photo.name}; give {self.photo_name!r} as it was")
         else:
             crop = crop.placed(self.quad)
         (before,) = draw(model, self.latent.codes[None], None, [self.tuning])
-        face = OpenFace(crop, self.latent, before, face_mask(crop, "head"), face_mask(crop, "outline"), self.tuning)
+        face = OpenFace(crop, self.latent, before, *edit_masks(crop), self.tuning)
         return Editor(photo, (face,), model)
 
 
@@ -199,21 +207,26 @@ def _square(pixels: Pixels) -> Points:
     return np.array([[0.0, 0.0], [0.0, side], [side, side], [side, 0.0]])
 
 
-def _picture(data: bytes) -> Pixels:
+def _picture(data: bytes) -> tuple[Pixels, bytes | None]:
     with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
         if picture.size[0] != picture.size[1] or picture.size[0] > _MAX_SIDE:
             raise ValueError(f"the face is {picture.size}, not a square of at most {_MAX_SIDE} px")
-        return np.asarray(picture.convert("RGB"))
+        return np.asarray(picture.convert("RGB")), picture.info.get("icc_profile")
 
 
-def _avatar(data: dict[str, Any], tensors: dict[str, torch.Tensor], pixels: Pixels) -> Avatar:
+def _avatar(
+    data: dict[str, Any], tensors: dict[str, torch.Tensor], pixels: Pixels, icc_profile: bytes | None
+) -> Avatar:
     codes = tensors[_CODES].float()
     fingerprint, space = str(data["generator"]), data["space"]
     landmarks, quad = np.array(data["landmarks"], np.float64), np.array(data["photo"]["quad"], np.float64)
+    others = np.array(data.get("others", []), np.float64).reshape(-1, 3)  # not in older files
     if space not in ("w", "w+") or codes.ndim != 2 or not bool(torch.isfinite(codes).all()):
         raise ValueError("its style code is damaged")
     if landmarks.shape != (68, 2) or quad.shape != (4, 2) or not np.isfinite([*landmarks, *quad]).all():
         raise ValueError("its landmarks are damaged")
+    if not np.isfinite(others).all():
+        raise ValueError("the places of other faces are damaged")
     if abs(np.linalg.det(np.stack([quad[3] - quad[0], quad[1] - quad[0]]))) < 1.0:
         raise ValueError("its place in the photo is damaged")
     changes = {name.removeprefix(_TUNING): one for name, one in tensors.items() if name.startswith(_TUNING)}
@@ -227,4 +240,6 @@ def _avatar(data: dict[str, Any], tensors: dict[str, torch.Tensor], pixels: Pixe
         photo_sha256=str(data["photo"]["sha256"]),
         quad=quad,
         made=str(data["made"]),
+        others=tuple((x, y, size) for x, y, size in others.tolist()),
+        icc_profile=icc_profile,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -23,9 +24,10 @@ from faceloom.domains.twin import blended
 from faceloom.errors import UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
-from faceloom.faces.mask import face_mask
+from faceloom.faces.mask import edit_masks
 from faceloom.faces.paste import paste
 from faceloom.faces.transfer import apply_change, measure_change
+from faceloom.faces.warp import region_of
 from faceloom.generators.cache import Cancelled, PrefixCaches
 from faceloom.generators.protocol import Generator
 from faceloom.generators.stylegan2 import StyleGAN2, is_small
@@ -43,6 +45,8 @@ from faceloom.types import Crop, Face, Latent, Mask, Photo, Pixels, Render
 
 InverterName = MethodName
 CROP_SIZE = 256
+_PIXELS_AT_ONCE = 4 * 1024**2
+"""Of the pictures that are drawn as one batch: about two gigabytes of feature maps."""
 _LEAST_PREVIEW = 128  # px: what is smaller is drawn in no time anyway
 
 
@@ -83,7 +87,8 @@ class Editor:
 
     def __init__(self, photo: Photo, faces: tuple[OpenFace, ...], model: Model) -> None:
         self.photo, self.faces, self.model = photo, faces, model
-        self._caches = PrefixCaches()
+        # A tuned face has a generator of its own; feature maps of small ones are small.
+        self._caches = PrefixCaches(most=max(3, len(faces) + 1) if is_small(model.generator) else 3)
         self._quick = False  # a preview's motion may be coarse
         self._resolution: int | None = None  # where a preview's generator may stop
         self._small: tuple[Pixels, ...] = ()  # what it draws unedited at that size
@@ -122,10 +127,7 @@ class Editor:
         if not isinstance(photo, Photo):
             photo = open_photo(photo)
         found = detect(photo) if found is None else found
-        if isinstance(face, int) or face is None or not found:
-            chosen: tuple[Face, ...] = (choose(found, face if isinstance(face, int) else None, photo),)
-        else:
-            chosen = found if face == "all" else tuple(choose(found, int(one), photo) for one in face)
+        chosen = _chosen(found, face, photo)
         if isinstance(model, str):
             model = load_model(model)
         # An inverter that is given may know the answer for all faces together.
@@ -198,7 +200,8 @@ class Editor:
             raise UsageError(f"there is no open face {face}; {len(self.faces)} are open")
         one = self.faces[face - 1]
         crop = one.crop.alone()
-        return Editor(Photo(crop.pixels, name=self.photo.name), (replace(one, crop=crop),), self.model)
+        photo = Photo(crop.pixels, self.photo.icc_profile, self.photo.name)
+        return Editor(photo, (replace(one, crop=crop),), self.model)
 
     def codes(self, recipe: Recipe) -> Tensor:
         """The edited style codes of the faces, (N, num_ws, w_dim); a tuned face's edits are as long as it needs.
@@ -236,12 +239,9 @@ class Editor:
             Cancelled: if `cancelled` said so.
             UsageError: as `codes`, or if the generator cannot stop at this size.
         """
+        codes, tunings = self.codes(recipe), [face.tuning for face in self.faces]
         offset = self.model.directions.style_offset(self._edits(recipe))
-        tunings = [face.tuning for face in self.faces]
-        return draw(
-            self.model, self.codes(recipe), offset, tunings, caches=self._caches, resolution=resolution,
-            cancelled=cancelled,
-        )  # fmt: skip
+        return draw(self.model, codes, offset, tunings, caches=self._caches, resolution=resolution, cancelled=cancelled)
 
     def render(self, recipe: Recipe, *, cancelled: Callable[[], bool] | None = None) -> Render:
         """Draw the photo as the recipe wants it.
@@ -254,21 +254,26 @@ class Editor:
             Cancelled: if `cancelled` said so.
             UsageError: as `codes`, or if the model has no such twin.
         """
-        offset = self.model.directions.style_offset(self._edits(recipe))
-        resolution = None if recipe.twin else self._resolution
-        after = self.preview(recipe, resolution=resolution, cancelled=cancelled)
         if recipe.twin:
-            return self._render_twin(recipe, after, offset)
-        before = self._before(resolution)
+            return self._render_twin(recipe, cancelled)
+        before = self._before(self._resolution)
         photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
+        if recipe.paste == "transfer" and self._stays(recipe):
+            return Render(photo, before, before, whole)
+        after = self.preview(recipe, resolution=self._resolution, cancelled=cancelled)
         for face, plain, edited in zip(self.faces, before, after, strict=True):
             if recipe.paste == "transfer":
                 change = measure_change(plain, edited, face.motion, quick=self._quick)
                 photo, mask = apply_change(photo, face.crop, change, face.mask, quick=self._quick)
             else:
                 photo, mask = paste(photo, face.crop, edited, mask=face.mask, match_colour=True)
-            whole = np.maximum(whole, mask)
+            _join(whole, mask, face.crop)
         return Render(photo, before, tuple(after), whole)
+
+    def _stays(self, recipe: Recipe) -> bool:
+        """Whether a recipe without a twin moves no face."""
+        still = torch.equal(self.codes(recipe), torch.stack([face.latent.codes for face in self.faces]))
+        return still and self.model.directions.style_offset(self._edits(recipe)) is None
 
     def sticker(self, recipe: Recipe, face: int = 1, *, side: int = STICKER_SIDE) -> NDArray[np.uint8]:
         """One head as the recipe wants it, cut out of its background with a white rim.
@@ -289,25 +294,30 @@ class Editor:
         crop = with_room(self.photo, self.faces[face - 1].crop)
         return cut_sticker(self.render(recipe).photo, crop, head_cutout(crop), side)
 
-    def _render_twin(self, recipe: Recipe, plain: list[Pixels], offset: Tensor | None) -> Render:
-        """`render` with a twin, given what the generator itself draws of the edited codes."""
-        twin = self.model.twins[recipe.twin]
+    def _render_twin(self, recipe: Recipe, cancelled: Callable[[], bool] | None) -> Render:
+        """`render` with a twin."""
+        self.codes(recipe)  # is it for this model?
+        twin, transferred = self.model.twins[recipe.twin], recipe.paste == "transfer"
         drawer = blended(twin, self.model.generator, round(float(recipe.degree), 3))
         # All of a tuning would draw a photo again; none of it, somebody else.
         strength = 1.0 - 0.5 * round(float(recipe.degree), 3)
         tunings = [face.tuning and lent(face.tuning, drawer.fingerprint, strength) for face in self.faces]
         codes = self._moved(recipe, tunings)
-        drawn = draw(replace(self.model, generator=drawer), codes, offset, tunings, caches=self._caches)
+        offset = self.model.directions.style_offset(self._edits(recipe))
+        drawn = draw(
+            replace(self.model, generator=drawer), codes, offset, tunings, caches=self._caches, cancelled=cancelled
+        )
+        plain = self.preview(recipe, cancelled=cancelled) if transferred else drawn
         photo, whole = self.photo, np.zeros(self.photo.pixels.shape[:2], dtype=np.float32)
         faces = []
         for face, edited, picture in zip(self.faces, plain, drawn, strict=True):
-            if recipe.paste == "transfer":
+            if transferred:
                 change = measure_change(face.before, edited, face.motion, quick=self._quick)
                 photo, _ = apply_change(photo, face.crop, change, face.mask, quick=self._quick)
                 faces.append(DrawnFace(face.crop, edited, picture, face.mask, face.motion, change))
             else:
                 photo, mask = paste(photo, face.crop, picture, mask=face.mask, match_colour=False)
-                whole = np.maximum(whole, mask)
+                _join(whole, mask, face.crop)
         if faces:
             photo, whole = draw_photo(photo, faces, twin.illustrator, recipe.degree)
         return Render(photo, tuple(face.before for face in self.faces), tuple(drawn), whole)
@@ -322,11 +332,36 @@ def make_inverter(name: InverterName, model: Model, *, steps: int | None = None)
     return make_method(name, model.generator, model.encoder, model.spread, steps=steps)
 
 
+def _chosen(
+    found: tuple[Face, ...], face: int | Sequence[int] | Literal["all"] | None, photo: Photo
+) -> tuple[Face, ...]:
+    """The faces of a photo that `Editor.open` was asked for, each once."""
+    if face is None or not found:
+        return (choose(found, None, photo),)
+    if isinstance(face, str):
+        if face == "all":
+            return found
+        raise UsageError(f"faces are numbers from 1, or 'all', not {face!r}")
+    try:
+        numbers = [operator.index(one) for one in (face if isinstance(face, Iterable) else [face])]
+    except TypeError as error:
+        raise UsageError(f"faces are whole numbers from 1, not {face!r}") from error
+    if not numbers:
+        raise UsageError("choose one face at least")
+    return tuple(choose(found, one, photo) for one in dict.fromkeys(numbers))
+
+
+def _join(whole: Mask, mask: Mask, crop: Crop) -> None:
+    """Put a face's mask over a photo (H, W) into that of all faces; only where the crop is: photos are large."""
+    roi = region_of(crop, (whole.shape[1], whole.shape[0]))
+    np.maximum(whole[roi], mask[roi], out=whole[roi])
+
+
 def _preview_resolution(generator: Generator, faces: Sequence[OpenFace]) -> int | None:
     """Where to stop drawing for previews of these faces; None for the generator's own size."""
     if not isinstance(generator, StyleGAN2) or generator.config.architecture != "skip":
         return None
-    largest = max((float(np.linalg.norm(face.crop.quad[1] - face.crop.quad[0])) for face in faces), default=0.0)
+    largest = max((face.crop.side for face in faces), default=0.0)
     resolution = _LEAST_PREVIEW
     while resolution < largest / 2:
         resolution *= 2
@@ -369,7 +404,8 @@ def draw(
         return caches.of(drawer).synthesize_styles(styles, resolution=resolution, cancelled=cancelled)
 
     if not any(tunings):
-        return list(to_pixels(one(model.generator, codes, offset)))
+        parts = torch.split(codes, max(1, _PIXELS_AT_ONCE // model.generator.resolution**2))
+        return [picture for part in parts for picture in to_pixels(one(model.generator, part, offset))]
     drawn = []
     for code, tuning in zip(codes, tunings, strict=True):
         if tuning is None:
@@ -396,7 +432,6 @@ def _invert(
     likenesses = assess(model.id, model.generator, model.encoder, images)
     opened = []
     for crop, code, before, tuning, likeness in zip(crops, inversion.codes, drawn, tunings, likenesses, strict=True):
-        latent = Latent(code, "w+", model.generator.fingerprint)
-        masks = face_mask(crop, "head"), face_mask(crop, "outline")
-        opened.append(OpenFace(crop, latent, before, *masks, tuning, likeness))
+        latent = Latent(code, "w" if torch.equal(code, code[:1].expand_as(code)) else "w+", model.generator.fingerprint)
+        opened.append(OpenFace(crop, latent, before, *edit_masks(crop), tuning, likeness))
     return tuple(opened)

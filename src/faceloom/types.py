@@ -90,6 +90,11 @@ class Crop:
         side: int = self.pixels.shape[0]
         return side
 
+    @property
+    def side(self) -> float:
+        """Side of the square in photo pixels."""
+        return float(np.hypot(*(self.quad[3] - self.quad[0])))
+
     def to_photo(self, size: int | None = None) -> Matrix:
         """Similarity transform from the pixels of a crop of side `size` (default: this one's) to photo pixels."""
         side = self.size if size is None else size

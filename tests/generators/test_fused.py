@@ -13,6 +13,7 @@ from faceloom.generators import backends, ops
 from faceloom.generators.backends import use_backend
 from faceloom.generators.derived import derived, forget
 from faceloom.generators.stylegan2 import Architecture, StyleGAN2, StyleGAN2Config
+from faceloom.parallel import in_parallel, pieces_of
 from faceloom.settings import BackendName
 
 pytest.importorskip("numba")
@@ -325,7 +326,7 @@ def test_every_piece_is_done_once_and_errors_come_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        for split in (threads.pieces_of, lambda count, grain: threads.even_pieces(count, grain, 3)):
+        for split in (pieces_of, lambda count, grain: threads.even_pieces(count, grain, 3)):
             for count, grain in ((100, 7), (100, 20), (42, 7), (5, 100), (2, 1), (0, 4)):
                 pieces, done, numbers = split(count, grain), torch.zeros(count), torch.zeros(count + 1)
 
@@ -333,7 +334,7 @@ def test_every_piece_is_done_once_and_errors_come_back() -> None:
                     done[first:last] += 1
                     numbers[number] += 1
 
-                threads.in_parallel(task, pieces, 3)
+                in_parallel(task, pieces, 3)
                 assert torch.equal(done, torch.ones(count))
                 assert torch.equal(numbers[: len(pieces)], torch.ones(len(pieces)))
         # Two rounds of three, and what is left for each.
@@ -343,7 +344,7 @@ def test_every_piece_is_done_once_and_errors_come_back() -> None:
             raise ValueError("broken")
 
         with pytest.raises(ValueError, match="broken"):
-            threads.in_parallel(broken, threads.pieces_of(10, 1), 3)
+            in_parallel(broken, pieces_of(10, 1), 3)
     finally:
         torch.set_num_threads(before)
     assert threads.workspace(1000) % 64 == 0

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import ExifTags, Image, ImageCms
 
 from faceloom.errors import FaceloomError, MissingExtraError, PhotoError, UsageError
-from faceloom.imaging.photos import AI_NOTE, MIN_SIDE, check_output, open_photo, photos_in, save_photo
+from faceloom.imaging.photos import AI_NOTE, MIN_SIDE, check_output, in_srgb, open_photo, photos_in, save_photo
 from faceloom.types import Photo, Pixels
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -179,6 +179,29 @@ def test_sixteen_bit_grey_png(tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "photo.png")
     pixels = open_photo(tmp_path / "photo.png").pixels
     np.testing.assert_array_equal(pixels[..., 1], np.rint(values / 257))
+
+
+def test_a_transparent_level_of_sixteen_bits_becomes_white(tmp_path: Path) -> None:
+    values = np.full((40, 48), 60 * 257, np.uint16)
+    values[:, 24:] = 7 * 257
+    Image.fromarray(values).save(tmp_path / "photo.png", transparency=7 * 257)
+    pixels = open_photo(tmp_path / "photo.png").pixels
+    assert (pixels[:, :24] == 60).all()
+    assert (pixels[:, 24:] == 255).all()
+
+
+def test_colours_go_to_srgb_by_the_profile() -> None:
+    plain = Photo(smooth(), name="plain")
+    assert in_srgb(plain) is plain
+    same = in_srgb(Photo(smooth(), SRGB))
+    assert same.icc_profile is None
+    assert difference(same.pixels, smooth()) < 1
+    # A profile whose red and blue are exchanged.
+    swapped = bytearray(SRGB)
+    red, blue = (swapped.index(tag) for tag in (b"rXYZ", b"bXYZ"))
+    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    assert difference(in_srgb(Photo(smooth(), bytes(swapped))).pixels, smooth()[..., ::-1]) < 2
+    assert difference(in_srgb(Photo(smooth(), b"no profile")).pixels, smooth()) == 0
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PA", "L", "RGB"])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.generators.backends import backend, use_backend
 from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.inversion import pivotal
 from faceloom.inversion.abreast import aside, invert_abreast
 from faceloom.inversion.encoder import EncoderInverter
 from faceloom.inversion.losses import PixelLoss
@@ -74,6 +75,36 @@ def test_what_a_face_puts_aside_changes_nothing(
     assert mine.response == other.response
 
 
+@pytest.mark.parametrize(("steps", "interval", "wanted"), [(8, 4, 1), (9, 4, 2), (3, 1, 2), (4, 4, 0)])
+def test_no_locality_is_worked_out_in_vain(
+    steps: int,
+    interval: int,
+    wanted: int,
+    generator: StyleGAN2,
+    encoder: ResidualEncoder,
+    loss: PixelLoss,
+    images: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[int] = []
+    used: list[int] = []
+
+    def noting(work: Callable[[], object]) -> Callable[[], object]:
+        result, number = work(), len(begun)
+        begun.append(number)
+
+        def wait() -> object:
+            used.append(number)
+            return result
+
+        return wait
+
+    monkeypatch.setattr(pivotal, "aside", noting)
+    method = LowRankTuner(generator, EncoderInverter(encoder), steps=steps, rank=2, interval=interval, loss=loss)
+    method.invert(images[:1])
+    assert sorted(set(used)) == begun == list(range(wanted))
+
+
 class _Delegating:
     """Puts something aside, and waits for it."""
 
@@ -97,6 +128,57 @@ def test_a_core_without_a_face_does_what_is_put_aside(cores: int, images: Tensor
     ((name, back_end, threads),) = delegating.there
     assert name.startswith("faceloom-aside" if cores > 1 else "faceloom-face")
     assert (back_end, threads) == ("plain", 1)
+
+
+class _Nested(_Delegating):
+    """Puts something aside that puts something aside."""
+
+    def _note(self) -> None:
+        aside(super()._note)()
+
+
+def test_what_is_put_aside_may_put_something_aside(cores: int, images: Tensor) -> None:
+    nested = _Nested()
+    invert_abreast(nested, images[:1])
+    assert len(nested.there) == 1
+
+
+class _Meeting:
+    """Waits until it has been told to go on."""
+
+    def __init__(self, begun: threading.Event, go: threading.Event) -> None:
+        self.begun, self.go = begun, go
+
+    def invert(
+        self, images: Tensor, progress: ProgressReport | None = None, start: Inversion | None = None
+    ) -> Inversion:
+        self.begun.set()
+        assert self.go.wait(20)
+        return Inversion(images.mean(dim=(2, 3))[:, None])
+
+
+def test_two_at_once_give_all_cores_back(cores: int, images: Tensor) -> None:
+    first, second = (_Meeting(threading.Event(), threading.Event()) for _ in range(2))
+    counts: list[int] = []
+
+    def later() -> None:
+        invert_abreast(second, images[:1])
+        counts.append(torch.get_num_threads())
+
+    one = threading.Thread(target=invert_abreast, args=(first, images[:1]))
+    two = threading.Thread(target=later)
+    one.start()
+    assert first.begun.wait(20)
+    two.start()  # PyTorch tells a thread that begins now that there is one core
+    assert second.begun.wait(20)
+    first.go.set()
+    one.join(20)
+    second.go.set()
+    two.join(20)
+    last = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+    last.start()
+    last.join(20)
+    assert counts == [cores, cores]
 
 
 def test_where_nobody_shares_cores_it_is_done_at_once() -> None:

@@ -86,9 +86,10 @@ def edit(
     claim = None if no_provenance else Claim(recipe)
     mark = save_picture(render.photo, output, claim, quality=quality)
     if sticker is not None:
-        save_picture(editor.sticker(recipe), sticker, claim)
+        save_picture(editor.sticker(recipe), sticker, claim, icc_profile=editor.photo.icc_profile)
     if sheet is not None and strip is not None:
-        save_picture(Photo(strip, name=str(sheet)), sheet, None if no_provenance else Claim(), quality=quality)
+        shown = Photo(strip, editor.photo.icc_profile, str(sheet))
+        save_picture(shown, sheet, None if no_provenance else Claim(), quality=quality)
     if save_recipe is not None:
         with replacing(save_recipe) as file:
             file.write(recipe.to_json().encode())

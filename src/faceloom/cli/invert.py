@@ -72,7 +72,8 @@ def invert(
         report |= _save_avatar(editor, output) if output.suffix == SUFFIX else _save_codes(editor, output, done)
     if sheet is not None:
         rows = [[one.crop.pixels, one.before] for one in editor.faces]
-        save_picture(Photo(grid(rows, None, ["photo", "reconstruction"], cell=CROP_SIZE)), sheet, Claim())
+        cells = grid(rows, None, ["photo", "reconstruction"], cell=CROP_SIZE)
+        save_picture(Photo(cells, editor.photo.icc_profile), sheet, Claim())
     if curve is not None:
         report["curve"] = _draw_curve(editor, wanted, curve)
     if as_json:
@@ -111,7 +112,7 @@ def _draw_curve(editor: Editor, wanted: Edit | None, path: Path) -> list[dict[st
     with bar("Turning the dial") as update:
         places = trace(editor.model.on(torch.device("cpu")), crop, edit, score, panel, update)  # the judges are there
     judged = bool(score) and not panel.missing
-    save_picture(Photo(curve_sheet(crop, places, edit, judged)), path, Claim())
+    save_picture(Photo(curve_sheet(crop, places, edit, judged), editor.photo.icc_profile), path, Claim())
     return [{"fidelity": one.fidelity, "error": one.error, "effect": one.effect} for one in places]
 
 

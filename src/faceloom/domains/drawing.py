@@ -53,7 +53,7 @@ class DrawnFace:
     @property
     def side(self) -> float:
         """Side of the crop in photo pixels."""
-        return float(np.hypot(*(self.crop.quad[3] - self.crop.quad[0])))
+        return self.crop.side
 
     def landmarks(self) -> Points:
         """(68, 2) in photo pixels, as the edits moved them."""

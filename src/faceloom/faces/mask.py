@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from faceloom.faces.landmarks import apply
+from faceloom.faces.person import others_in
 from faceloom.faces.warp import crop_to_roi
 from faceloom.types import Crop, Mask, Points
 
@@ -47,6 +48,21 @@ def face_mask(crop: Crop, region: Region = "face", size: int | None = None) -> M
     if wanted != side:
         mask = np.asarray(Image.fromarray(mask).resize((wanted, wanted), Image.Resampling.BILINEAR))
     return np.clip(mask, 0, 1) * _rim(wanted)
+
+
+def edit_masks(crop: Crop) -> tuple[Mask, Mask]:
+    """Where an edit of an aligned face may show, head and hair, and where it may move things, the face and its outline.
+
+    Not on another face that is near.
+
+    Returns:
+        Two masks, (S, S) float32 in [0, 1], of the crop's own size.
+    """
+    head, outline = face_mask(crop, "head"), face_mask(crop, "outline")
+    others = others_in(crop)
+    if others is not None:
+        head *= 1.0 - np.asarray(Image.fromarray(others).resize(head.shape, Image.Resampling.BILINEAR))
+    return head, outline
 
 
 def mask_to_photo(mask: Mask, crop: Crop, photo_size: tuple[int, int]) -> Mask:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +11,9 @@ from scipy import ndimage
 
 from faceloom.faces.landmarks import apply
 from faceloom.faces.person import around_people
-from faceloom.faces.warp import CropSampler, Roi, region_around
+from faceloom.faces.warp import CropSampler, Roi, in_bands, region_around
 from faceloom.types import Crop, Mask, Photo, Pixels
 
-_BAND = 128
 _MATCH_SIZE = 128
 _MATCH_REACH = 0.12  # standard deviation of the smoothing, in sides of the crop
 _MATCH_LIMIT = 48.0  # of 255: more than a drift in colour is meant to be there
@@ -54,12 +51,15 @@ def paste(photo: Photo, crop: Crop, edited: Pixels, *, mask: Mask, match_colour:
         values += _colour_drift(photo, crop, values, mask)
     weigh = CropSampler(mask.astype(np.float32)[..., None], crop, "bilinear")
     sample = CropSampler(values, crop)
-    for band in _bands(_support(mask, crop, photo.size)):
+
+    def blend(band: Roi) -> None:
         soft = np.clip(weigh(band), 0, 1)
         photo_mask[band] = soft[..., 0]
         before = pixels[band]
         # Where the mask is 0 this rounds back to the byte that was there.
         pixels[band] = np.rint(before + (sample(band) - before) * soft).clip(0, 255).astype(np.uint8)
+
+    in_bands(blend, _support(mask, crop, photo.size))
     return replace(photo, pixels=pixels), photo_mask
 
 
@@ -77,18 +77,10 @@ def _support(mask: Mask, crop: Crop, photo_size: tuple[int, int]) -> Roi:
         return slice(0, 0), slice(0, 0)
     size = mask.shape[0]
     # Interpolation reaches a pixel further, of whichever picture is coarser.
-    reach = 2 * max(1.0, size / math.hypot(*(crop.quad[3] - crop.quad[0])))
+    reach = 2 * max(1.0, size / crop.side)
     x, y = np.array([columns[0] - reach, columns[-1] + 1 + reach]), np.array([rows[0] - reach, rows[-1] + 1 + reach])
     corners = apply(crop.to_photo(size), np.array([[x[0], y[0]], [x[0], y[1]], [x[1], y[1]], [x[1], y[0]]]))
     return region_around(corners, photo_size)
-
-
-def _bands(roi: Roi) -> Iterator[Roi]:
-    """The region in bands of rows that fit into a processor's cache."""
-    rows, columns = roi
-    if columns.stop > columns.start:
-        for top in range(rows.start, rows.stop, _BAND):
-            yield slice(top, min(top + _BAND, rows.stop)), columns
 
 
 def _colour_drift(photo: Photo, crop: Crop, edited: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:

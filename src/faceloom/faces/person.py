@@ -31,6 +31,7 @@ _CALM = 1e-4  # variance of colours in [0, 1] below which there is no edge
 _CLEAR = 1.6  # how much contrast the mask gains: the filter leaves a veil on both sides
 _MIDDLE = slice(0.35, 0.75), slice(0.3, 0.7)  # of an aligned crop's rows and columns: the face is there
 _SOFT = 0.008  # standard deviation of the edge of a pasted person, in sides of the crop
+_APART = 0.01  # reach of the soft edge between people, in sides of the crop
 _OPENING = 2  # px: hairs thinner than that do not connect
 
 
@@ -64,6 +65,17 @@ def person_in(crop: Crop) -> Silhouette | None:
         The silhouette, at most 256 pixels wide; None where no person can be seen around the face, as in some drawings.
     """
     return _remembered(_Same(crop.pixels), crop.place_of(crop.face), crop.others)
+
+
+def others_in(crop: Crop) -> Mask | None:
+    """Where the others are whose faces are near in the photo of an aligned crop, a little grown and soft.
+
+    The last few crops are remembered.
+
+    Returns:
+        (S, S) float32 in [0, 1], at most 256 pixels wide; None where there are none.
+    """
+    return _others(_Same(crop.pixels), crop.place_of(crop.face), crop.others) if crop.others else None
 
 
 def matte(coefficients: Float, colours: Float) -> Mask:
@@ -156,10 +168,25 @@ _smaller = functools.lru_cache(maxsize=8)(_resized_silhouette)
 
 @functools.lru_cache(maxsize=8)
 def _remembered(same: _Same, own: _Place, others: tuple[_Place, ...]) -> Silhouette | None:
+    pixels, seen = _seen_in(same)
+    alone = _alone(seen * _nearest(len(seen), own, others))
+    return None if alone is None else _silhouette(pixels, alone)
+
+
+@functools.lru_cache(maxsize=8)
+def _others(same: _Same, own: _Place, others: tuple[_Place, ...]) -> Mask:
+    _, seen = _seen_in(same)
+    grown = ndimage.maximum_filter(seen * (1.0 - _nearest(len(seen), own, others)), 2 * round(_APART * len(seen)) + 1)
+    soft: Mask = np.clip(2.0 * ndimage.gaussian_filter(grown, _APART * len(seen)), 0.0, 1.0)
+    return soft
+
+
+@functools.lru_cache(maxsize=2)
+def _seen_in(same: _Same) -> tuple[Pixels, Mask]:
+    """A picture as it is looked at, (side, side, 3), and all the people in it, (side, side)."""
     side = max(_LEAST, min(SIDE, same.pixels.shape[0]))
     pixels = _resized(same.pixels, (side, side))
-    seen = _alone(see_people(pixels[None], both_ways=True)[0] * _nearest(side, own, others))
-    return None if seen is None else _silhouette(pixels, seen)
+    return pixels, see_people(pixels[None], both_ways=True)[0]
 
 
 def _nearest(side: int, own: _Place, others: tuple[_Place, ...]) -> Mask:

@@ -30,7 +30,7 @@ from faceloom.errors import UsageError
 from faceloom.faces.layers import Layers, Seen, sort_change
 from faceloom.faces.mask import mask_to_photo
 from faceloom.faces.person import matte, person_before, person_in, see_people
-from faceloom.faces.warp import Kernel, crop_to_roi, to_side
+from faceloom.faces.warp import CropSampler, Kernel, Roi, in_bands, region_of, to_side
 from faceloom.types import Crop, Mask, Photo, Pixels
 
 Float = NDArray[np.float32]
@@ -180,23 +180,26 @@ def apply_change(photo: Photo, crop: Crop, change: Change, mask: Mask, *, quick:
     size = change.flow.shape[0]
     soft = to_side(mask[..., None], size)
     silhouette = None if change.seen is None else person_in(crop)
-    kernel: Kernel = "bilinear" if quick else "bicubic"
-    roi, flow = crop_to_roi(change.flow * soft, crop, photo.size, kernel)
-    # A flow in crop pixels becomes a flow in photo pixels by the linear part of the crop's transform.
-    moved = _sample(photo.pixels, roi, flow @ crop.to_photo(size)[:2, :2].T.astype(np.float32))
-    if change.seen is None or silhouette is None:
-        drawn = None if change.drawn is None else crop_to_roi(change.drawn, crop, photo.size, "bilinear")[1]
-        coloured = moved + _suited(crop_to_roi(change.residual * soft, crop, photo.size, kernel)[1], moved, drawn)
-    else:
+    added, layers, outline = change.residual, None, None
+    if change.seen is not None and silhouette is not None:
         person = silhouette.at(size)
         layers = sort_change(person.colours, person.mask, change.seen, change.residual, soft[..., 0])
         fine = person if quick and size < len(silhouette.mask) else silhouette
-        outline = _slid(fine.coefficients, change.flow * soft)
-        coloured = _coloured(photo.size, crop, moved, layers, outline, soft, kernel)
+        added, outline = layers.person, _slid(fine.coefficients, change.flow * soft)
+    change_at = CropSampler(np.dstack([change.flow, added]) * soft, crop, "bilinear" if quick else "bicubic")
+    colour = _Colouring(crop, soft, change.drawn if layers is None else layers.drawn, layers, outline)
+    # A flow in crop pixels becomes a flow in photo pixels by the linear part of the crop's transform.
+    turn = crop.to_photo(size)[:2, :2].T.astype(np.float32)
     whole = mask_to_photo(mask, crop, photo.size)
-    edited = np.clip(np.rint(coloured), 0, 255).astype(np.uint8)
     pixels = photo.pixels.copy()
-    pixels[roi] = np.where(whole[roi][..., None] > 0.0, edited, photo.pixels[roi])
+
+    def recolour(band: Roi) -> None:
+        values = change_at(band)
+        moved = _sample(photo.pixels, band, values[..., :2] @ turn)
+        edited = np.clip(np.rint(colour(moved, values[..., 2:], band)), 0, 255).astype(np.uint8)
+        np.copyto(pixels[band], edited, where=whole[band][..., None] > 0.0)
+
+    in_bands(recolour, region_of(crop, photo.size))
     return Photo(pixels, photo.icc_profile, photo.name), whole
 
 
@@ -222,34 +225,54 @@ def _product(first: Float, second: Float) -> Float:
     return products
 
 
-def _coloured(
-    photo_size: tuple[int, int],
-    crop: Crop,
-    moved: Float,
-    layers: Layers,
-    outline: Float,
-    soft: Float,
-    kernel: Kernel,
-) -> Float:
-    """The colours (h, w, 3) of a region whose pixels have moved, given a sorted change and where the person ends."""
+class _Colouring:
+    """Gives pixels of a photo that have moved their colours, band by band."""
 
-    def carried(values: Float) -> Float:
-        return crop_to_roi(values, crop, photo_size, "bilinear")[1]
+    def __init__(
+        self, crop: Crop, soft: Float, drawn: Float | None, layers: Layers | None, outline: Float | None
+    ) -> None:
+        """Prepare what is the same for all bands.
 
-    person = matte(carried(outline), moved)[..., None]
-    added = crop_to_roi(layers.person * soft, crop, photo_size, kernel)[1]
-    inner = moved + _suited(added, moved, carried(layers.drawn))
-    outer = moved
-    if layers.behind is not None and layers.drawn_behind is not None:
-        outer = moved + _suited(carried(layers.behind * soft), moved, carried(layers.drawn_behind))
-    if layers.ground is not None and layers.bared is not None:
-        bared = layers.bared[..., None] * soft
-        inner = inner * (1.0 - carried(bared)) + carried(layers.ground * bared)
-    if layers.cover is not None and layers.covered is not None:
-        covered = layers.covered[..., None] * soft
-        outer = outer * (1.0 - carried(covered)) + carried(layers.cover * covered)
-    coloured: Float = outer + person * (inner - outer)
-    return coloured
+        Args:
+            crop: where the change is.
+            soft: (S, S, 1) in [0, 1]: how much of it to apply.
+            drawn: (S, S, 3) what the generator drew before, where the residual is added; None to add it as it is.
+            layers: the change, sorted; None where nobody was seen.
+            outline: (K, K, 4) coefficients of the silhouette, beside `layers`.
+        """
+        planes = {} if drawn is None else {"drawn": drawn}
+        if layers is not None:
+            if layers.behind is not None and layers.drawn_behind is not None:
+                planes |= {"behind": layers.behind * soft, "drawn_behind": layers.drawn_behind}
+            for name, colours, share in (
+                ("ground", layers.ground, layers.bared),
+                ("cover", layers.cover, layers.covered),
+            ):
+                if colours is not None and share is not None:
+                    kept = share[..., None] * soft
+                    planes |= {name: colours * kept, f"{name}_share": kept}
+        self._names, self._ends = list(planes), np.cumsum([plane.shape[2] for plane in planes.values()])[:-1].tolist()
+        self._planes = CropSampler(np.dstack(list(planes.values())), crop, "bilinear") if planes else None
+        self._outline = None if outline is None else CropSampler(outline, crop, "bilinear")
+
+    def __call__(self, moved: Float, added: Float, band: Roi) -> Float:
+        """The colours (h, w, 3) of a band, to whose pixels as they have moved a residual (h, w, 3) is added."""
+        values: dict[str, Float] = {}
+        if self._planes is not None:
+            values = dict(zip(self._names, np.split(self._planes(band), self._ends, axis=2), strict=True))
+        inner = moved + _suited(added, moved, values.get("drawn"))
+        if self._outline is None:
+            return inner
+        person = matte(self._outline(band), moved)[..., None]
+        outer = moved
+        if "behind" in values:
+            outer = moved + _suited(values["behind"], moved, values["drawn_behind"])
+        if "ground" in values:
+            inner = inner * (1.0 - values["ground_share"]) + values["ground"]
+        if "cover" in values:
+            outer = outer * (1.0 - values["cover_share"]) + values["cover"]
+        coloured: Float = outer + person * (inner - outer)
+        return coloured
 
 
 def warp(picture: Float, flow: Float) -> Float:

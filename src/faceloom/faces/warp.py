@@ -10,6 +10,7 @@ sharpening kind, which bends straight slopes by a tenth of a pixel, and takes lo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
+from faceloom.parallel import in_parallel, pieces_of
 from faceloom.types import Crop, Matrix, Points
 
 Roi = tuple[slice, slice]
@@ -25,6 +27,7 @@ Roi = tuple[slice, slice]
 Kernel = Literal["bilinear", "bicubic"]
 """Bicubic keeps detail and may overshoot by a little; bilinear never leaves the range of its input (for masks)."""
 
+_BAND = 128
 _FINENESS = 1.5  # source pixels for each of the target, after averaging; fewer would blur, more would skip some
 _ENLARGEMENT = 3
 _LARGE_ENLARGEMENT = 2
@@ -53,6 +56,25 @@ def region_around(points: Points, photo_size: tuple[int, int]) -> Roi:
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
+def in_bands(task: Callable[[Roi], None], roi: Roi) -> None:
+    """Do a region in bands of rows, so that what is computed of one fits into a processor's cache.
+
+    Bands are shared among as many threads as PyTorch uses.
+
+    Args:
+        task: called with each band, in any order; must not touch other bands.
+        roi: the region; may be empty.
+    """
+    rows, columns = roi
+    if columns.stop <= columns.start:
+        return
+
+    def band(number: int, first: int, last: int) -> None:
+        task((slice(rows.start + first, rows.start + last), columns))
+
+    in_parallel(band, pieces_of(rows.stop - rows.start, _BAND), torch.get_num_threads())
+
+
 class CropSampler:
     """Values over a crop's square, ready to be sampled in any part of the photo, such as band by band."""
 
@@ -64,7 +86,7 @@ class CropSampler:
             crop: where the square lies in the photo.
             kernel: how to interpolate.
         """
-        size = min(values.shape[0], math.ceil(_side(crop) * _FINENESS))
+        size = min(values.shape[0], math.ceil(crop.side * _FINENESS))
         self._source = _prepared(values, (size, size), kernel)
         self._from_photo = crop.from_photo(self._source[0].width)
 
@@ -116,7 +138,7 @@ def roi_to_crop(
     height, width = values.shape[:2]
     if not height or not width:
         return np.zeros((size, size, values.shape[2]), dtype=np.float32)
-    scale = min(1.0, size / _side(crop) * _FINENESS)
+    scale = min(1.0, size / crop.side * _FINENESS)
     small = (math.ceil(width * scale), math.ceil(height * scale))
     source = _prepared(values, small, kernel)
     to_source = np.diag([source[0].width / width, source[0].height / height, 1.0])
@@ -133,10 +155,6 @@ def to_side(planes: NDArray[np.float32], side: int, kernel: Kernel = "bicubic") 
     else:
         scaled = functional.interpolate(tensor, (side, side), mode=kernel, align_corners=False)
     return scaled[0].permute(1, 2, 0).numpy()
-
-
-def _side(crop: Crop) -> float:
-    return math.hypot(*(crop.quad[3] - crop.quad[0]))
 
 
 def _shift(x: float, y: float) -> Matrix:

@@ -96,6 +96,13 @@ def open_photo(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, max_
     return Photo(pixels, kept, path.name)
 
 
+def in_srgb(photo: Photo) -> Photo:
+    """The same photo in sRGB and without a profile, for formats that hold none; as it is where it has none."""
+    if photo.icc_profile is None:
+        return photo
+    return Photo(np.asarray(_to_srgb(Image.fromarray(photo.pixels), photo.icc_profile)), None, photo.name)
+
+
 def save_photo(photo: Photo, path: str | os.PathLike[str], *, quality: int = 95, note: str | None = AI_NOTE) -> None:
     """Save a photo, with its colour profile and none of the original's other metadata.
 
@@ -282,7 +289,11 @@ def _check_size(size: tuple[int, int], path: Path, max_pixels: int) -> None:
 def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
     """The picture as 8-bit RGB over white, and the colour profile that still describes it."""
     if image.mode.startswith(("I", "F")):
+        clear = image.info.get("transparency")  # one level, of 16-bit PNGs
+        levels = np.asarray(image)
         image = _to_grey(image)
+        if isinstance(clear, int):
+            image.paste(255, mask=Image.fromarray(levels == clear))
     elif image.has_transparency_data:
         layer = image.convert("RGBA")
         backdrop = Image.new("RGBA", layer.size, "white")
@@ -295,7 +306,7 @@ def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, byt
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert CMYK, grey or Lab through its profile, or as Pillow does where that is missing or unusable."""
+    """Convert CMYK, grey, Lab or RGB through its profile, or as Pillow does where that is missing or unusable."""
     try:
         if image.mode == "LAB":
             source = ImageCms.createProfile("LAB")

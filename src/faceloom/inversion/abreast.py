@@ -8,10 +8,10 @@ cores are shared among them instead. A core that no face has does what a method 
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from threading import Event
 from typing import TypeVar
 
 import torch
@@ -21,7 +21,7 @@ from faceloom.inversion.protocol import Inversion, Inverter, ProgressReport, Ste
 
 _PATIENCE = 0.1  # seconds after which a face that waits for its report looks whether all is stopped
 
-_Message = tuple[int, Step, Event]
+_Message = tuple[int, Step, threading.Event]
 _ResultT = TypeVar("_ResultT")
 _spare: contextvars.ContextVar[ThreadPoolExecutor | None] = contextvars.ContextVar("spare", default=None)
 """The cores that no face has."""
@@ -34,13 +34,18 @@ def aside(work: Callable[[], _ResultT]) -> Callable[[], _ResultT]:
         work: leaves alone what its caller goes on to change.
 
     Returns:
-        a function that waits for the result, or raises what `work` raised.
+        a function that waits for the result.
+
+    Raises:
+        whatever `work` does; where another core does it, from the function that is returned.
     """
     pool = _spare.get()
     if pool is None:
         result = work()
         return lambda: result
-    return pool.submit(contextvars.copy_context().run, work).result
+    context = contextvars.copy_context()
+    context.run(_spare.set, None)  # what is put aside from there would wait for itself
+    return pool.submit(context.run, work).result
 
 
 def invert_abreast(inverter: Inverter, images: Tensor, progress: ProgressReport | None = None) -> Inversion:
@@ -55,9 +60,9 @@ def invert_abreast(inverter: Inverter, images: Tensor, progress: ProgressReport 
         progress: called after every step of any face, on the caller's thread and with all its cores. Steps are counted
             over all faces; the loss is the mean of their last ones, the picture the first face's.
     """
-    cores, report = torch.get_num_threads(), None if progress is None else _over_all(len(images), progress)
+    cores, report = _all_cores.taken(), None if progress is None else _over_all(len(images), progress)
     mail: SimpleQueue[_Message | None] = SimpleQueue()
-    stopped = Event()
+    stopped = threading.Event()
     faces = min(cores, len(images))
     pool = ThreadPoolExecutor(faces, "faceloom-face", _begin)
     spare = ThreadPoolExecutor(min(cores - faces, faces), "faceloom-aside", _begin) if cores > faces else None
@@ -76,10 +81,34 @@ def invert_abreast(inverter: Inverter, images: Tensor, progress: ProgressReport 
         for one in (pool, spare):
             if one is not None:
                 one.shutdown(cancel_futures=True)
-        torch.set_num_threads(cores)  # what threads that come later begin with
+        _all_cores.given_back()
     found = [job.result() for job in jobs]
     tunings = tuple(one for part in found for one in part.tunings)
     return Inversion(torch.cat([part.codes for part in found]), tunings, max(part.steps for part in found))
+
+
+class _Cores:
+    """How many cores PyTorch uses where no face has been given one: whoever first asks it meanwhile is told 1."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._count = threading.Lock(), 0, 1
+
+    def taken(self) -> int:
+        """Their number, for whoever is about to share them out."""
+        with self._lock:
+            if not self._users:
+                self._count = torch.get_num_threads()
+            self._users += 1
+            return self._count
+
+    def given_back(self) -> None:
+        """Have this thread, and those that come later, use all of them again."""
+        with self._lock:
+            self._users -= 1
+            torch.set_num_threads(self._count)
+
+
+_all_cores = _Cores()
 
 
 class _Stopped(Exception):
@@ -92,11 +121,11 @@ def _begin() -> None:
     torch.set_num_threads(1)
 
 
-def _posted(face: int, mail: SimpleQueue[_Message | None] | None, stopped: Event) -> ProgressReport:
+def _posted(face: int, mail: SimpleQueue[_Message | None] | None, stopped: threading.Event) -> ProgressReport:
     """What a face's thread reports to: the caller's thread, which it waits for."""
 
     def report(step: Step) -> None:
-        answered = Event()
+        answered = threading.Event()
         if mail is not None and not stopped.is_set():
             mail.put((face, step, answered))
             while not answered.wait(_PATIENCE) and not stopped.is_set():

@@ -34,7 +34,7 @@ class PivotalTuner:
     Locality: near the pivot, at codes on the way to random ones, the tuned generator must go on drawing what the
     untuned one does (equations 4 and 5), so that edits keep their meaning. That is asked for in every `interval`-th
     step, as often as it pays (lazy regularisation: Karras et al. 2020, appendix B). Its gradient counts one step later
-    than it is taken, so that another core has the time to work it out (`aside`).
+    than it is taken, so that another core has the time to work it out (`aside`); the last step asks for none.
 
     Where the edits that will be asked for are known, locality is asked for along them instead, and in another sense: an
     edit must change the photo as it changed the untuned picture. So the likeness carries over to the edited face, which
@@ -97,8 +97,8 @@ class PivotalTuner:
         self, image: Tensor, pivot: Tensor, tuning: Tuning | None, progress: ProgressReport | None, done: int
     ) -> tuple[Tuning, int]:
         """Tune for one face: image (1, 3, R, R), pivot (1, num_ws, w_dim)."""
-        original = sharing_copy(self.generator)
-        originals = {**filters(original), **biases(original)}
+        module, beside = (sharing_copy(self.generator) for _ in range(2))
+        originals = {**filters(module), **biases(module)}
         compare, example = self.loss.against(image), self._examples(image, pivot)
         variables = self._variables(originals)
         for name, value in (tuning.tensors if tuning is not None else {}).items():
@@ -106,7 +106,7 @@ class PivotalTuner:
                 raise UsageError("this tuning was made by another method or rank; tune from its codes instead")
             variables[name] = value.to(variables[name].device, torch.float32, copy=True)
 
-        draw, draw_aside = (_drawing(sharing_copy(self.generator), originals) for _ in range(2))
+        draw, draw_aside = _drawing(module, originals), _drawing(beside, originals)
         pending: list[Callable[[], list[Tensor]]] = []
 
         def locality(values: dict[str, Tensor]) -> list[Tensor]:
@@ -119,7 +119,7 @@ class PivotalTuner:
 
         def losses(number: int) -> tuple[Tensor, Tensor]:
             late = pending.pop() if pending else None
-            if self.locality and number % self.interval == 0:
+            if self.locality and number % self.interval == 0 and number < self.schedule.steps:
                 if late is not None:
                     late()  # one at a time: they share a copy of the generator
                 values = {name: value.detach().clone() for name, value in variables.items()}

@@ -32,7 +32,12 @@ def mark_in_use() -> Literal["credentials", "metadata"]:
 
 
 def save_picture(
-    picture: Photo | NDArray[np.uint8], path: str | os.PathLike[str], claim: Claim | None, *, quality: int = 95
+    picture: Photo | NDArray[np.uint8],
+    path: str | os.PathLike[str],
+    claim: Claim | None,
+    *,
+    quality: int = 95,
+    icc_profile: bytes | None = None,
 ) -> Mark:
     """Save a picture, complete or not at all, with what it says of itself and nothing of the original's metadata.
 
@@ -41,6 +46,7 @@ def save_picture(
         path: its suffix chooses the format: .jpg, .jpeg, .png, .webp, .tif or .tiff.
         claim: what it says; None for nothing.
         quality: of JPEG and WebP, from 1 to 100.
+        icc_profile: the colour profile of an RGBA picture; photos have their own.
 
     Returns:
         How the file says it.
@@ -54,7 +60,7 @@ def save_picture(
     if isinstance(picture, Photo):
         image, profile = Image.fromarray(picture.pixels), picture.icc_profile
     else:
-        image, profile = Image.fromarray(picture), None
+        image, profile = Image.fromarray(picture), icc_profile
         if path.suffix.lower() not in TRANSPARENT:
             raise UsageError(f"{path.suffix!r} cannot be transparent; save it as .png or .webp")
     note, xmp = (None, None) if claim is None else (claim.note, claim.xmp())

@@ -10,11 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
 from faceloom.avatar import Avatar
+from faceloom.imaging.photos import in_srgb
 from faceloom.imaging.sheets import before_after
 from faceloom.provenance.claims import Claim
 from faceloom.provenance.saving import save_film, save_picture
@@ -84,8 +87,8 @@ class Exports:
                 elif wanted.format == "avatar":
                     await self._on_engine(lambda: Avatar.of(self.openings.get(project).editor).save(path))
                 elif wanted.format == "sticker":
-                    sticker = await self._on_engine(lambda: self.openings.get(project).editor.sticker(recipe))
-                    await run_in_threadpool(save_picture, sticker, path, claim)
+                    sticker, profile = await self._on_engine(lambda: self._sticker(project, recipe))
+                    await run_in_threadpool(save_picture, sticker, path, claim, icc_profile=profile)
                 elif wanted.format == "mp4":
                     await self._film(project, recipe, path, claim)
                 else:
@@ -95,6 +98,10 @@ class Exports:
             path.unlink(missing_ok=True)
             raise
         return PassingFile(path, media_type=mime, filename=f"{_stem(stored.name)}-faceloom{ending}")
+
+    def _sticker(self, project: str, recipe: Recipe) -> tuple[NDArray[np.uint8], bytes | None]:
+        editor = self.openings.get(project).editor
+        return editor.sticker(recipe), editor.photo.icc_profile
 
     async def _render(self, project: str, recipe: Recipe) -> tuple[Photo, Render]:
         def work() -> tuple[Photo, Render]:
@@ -114,7 +121,7 @@ class Exports:
             part = _part(recipe, share * share * (3.0 - 2.0 * share))
 
             def work(part: Recipe = part) -> Pixels:
-                return self.openings.get(project).scaled(_FILM_SIDE).render(part).photo.pixels
+                return in_srgb(self.openings.get(project).scaled(_FILM_SIDE).render(part).photo).pixels
 
             future = self.engine.submit(work, Priority.PICTURE)
             frames.append(await asyncio.wrap_future(future))

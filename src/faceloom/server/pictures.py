@@ -113,9 +113,7 @@ class Pictures:
 
 def _sized(editor: Editor, size: int) -> Editor:
     """The editor with a photo just large enough for the first face to have `size` pixels."""
-    quad = editor.faces[0].crop.quad
-    side = float(np.linalg.norm(quad[1] - quad[0]))
-    return editor.scaled(max(32, round(max(editor.photo.size) * min(1.0, size / side))))
+    return editor.scaled(max(32, round(max(editor.photo.size) * min(1.0, size / editor.faces[0].crop.side))))
 
 
 def _face(editor: Editor, recipe: Recipe, size: int, gone: Gone) -> Pixels:

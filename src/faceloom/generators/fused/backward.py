@@ -12,16 +12,9 @@ from faceloom.generators.fused import activation, down, same, tile_weights, weig
 from faceloom.generators.fused.packing import backward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps, held_tiles
-from faceloom.generators.fused.threads import (
-    MOVED,
-    even_pieces,
-    in_parallel,
-    kept,
-    pieces_of,
-    useful_threads,
-    workspace,
-)
+from faceloom.generators.fused.threads import MOVED, even_pieces, kept, useful_threads, workspace
 from faceloom.generators.winograd import FILTERS
+from faceloom.parallel import in_parallel, pieces_of
 
 
 def convolve(

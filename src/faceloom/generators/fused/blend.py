@@ -12,7 +12,8 @@ from faceloom.generators import ops
 from faceloom.generators.fused.activation import activated
 from faceloom.generators.fused.lanes import compiled, fma, load, load_float, spread, store, stream
 from faceloom.generators.fused.sizes import Activation, streams
-from faceloom.generators.fused.threads import MOVED, even_pieces, in_parallel, useful_threads
+from faceloom.generators.fused.threads import MOVED, even_pieces, useful_threads
+from faceloom.parallel import in_parallel
 
 _GRAIN = 4096
 

@@ -13,15 +13,8 @@ from faceloom.generators.fused import few, same, up
 from faceloom.generators.fused.packing import few_filters, forward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps, streams
-from faceloom.generators.fused.threads import (
-    MOVED,
-    even_pieces,
-    in_parallel,
-    kept,
-    pieces_of,
-    useful_threads,
-    workspace,
-)
+from faceloom.generators.fused.threads import MOVED, even_pieces, kept, useful_threads, workspace
+from faceloom.parallel import in_parallel, pieces_of
 
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -15,7 +15,8 @@ from faceloom.generators import ops
 from faceloom.generators.derived import wants_gradients
 from faceloom.generators.fused import rgb
 from faceloom.generators.fused.packing import LANES, padded
-from faceloom.generators.fused.threads import MOVED, in_parallel, pieces_of, useful_threads
+from faceloom.generators.fused.threads import MOVED, useful_threads
+from faceloom.parallel import in_parallel, pieces_of
 
 _UNBOUNDED = 3.0e38
 

@@ -25,9 +25,10 @@ from faceloom.generators.fused.lanes import (
     store_float,
 )
 from faceloom.generators.fused.products import COLUMNS
-from faceloom.generators.fused.threads import MOVED, even_pieces, in_parallel, useful_threads, workspace
+from faceloom.generators.fused.threads import MOVED, even_pieces, useful_threads, workspace
 from faceloom.generators.fused.tiles import TOOM_DOWN, TOOM_UP
 from faceloom.generators.winograd import FILTERS
+from faceloom.parallel import in_parallel
 
 LANES = 8
 _DEPTH = 16  # filters deep at a time

@@ -1,19 +1,15 @@
-"""Compiled tasks on as many threads as PyTorch uses, each with a workspace of its own."""
+"""How compiled tasks are shared among the threads that PyTorch uses, each with a workspace of its own."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
-_pool: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
+from faceloom.parallel import pieces_of
+
 _local = threading.local()
 _ALIGNMENT = 64
 _WORTH_WAKING = 12_000_000  # multiplications: a thread that sleeps takes a tenth of a millisecond to begin
@@ -35,11 +31,6 @@ def workspace(floats: int) -> int:
     return address + -address % _ALIGNMENT
 
 
-def pieces_of(count: int, grain: int) -> list[tuple[int, int]]:
-    """First and last of the pieces of `grain` of range(count)."""
-    return [(start, min(start + grain, count)) for start in range(0, count, grain)]
-
-
 def useful_threads(work: float) -> int:
     """How many threads are worth waking for so many multiplications: at most as many as PyTorch uses."""
     return max(1, min(torch.get_num_threads(), int(work / _WORTH_WAKING)))
@@ -55,42 +46,3 @@ def even_pieces(count: int, grain: int, threads: int) -> list[tuple[int, int]]:
     even = count - count % (grain * threads)
     tail = pieces_of(count - even, max(1, math.ceil((count - even) / threads)))
     return pieces_of(even, grain) + [(even + first, even + last) for first, last in tail]
-
-
-def in_parallel(task: Callable[[int, int, int], None], pieces: Sequence[tuple[int, int]], threads: int) -> None:
-    """Call task(number, first, last) for these pieces, numbered from 0, on so many threads, this one among them."""
-    threads = min(threads, len(pieces))
-    numbers, taking = itertools.count(), threading.Lock()
-
-    def work() -> None:
-        while True:
-            with taking:
-                number = next(numbers)
-            if number >= len(pieces):
-                return
-            task(number, *pieces[number])
-
-    waiting = [_workers().submit(work) for _ in range(threads - 1)]
-    try:
-        work()
-    finally:
-        for future in waiting:
-            future.result()
-
-
-def _workers() -> ThreadPoolExecutor:
-    global _pool
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="faceloom")
-        return _pool
-
-
-def _forget() -> None:
-    """Threads do not survive a fork."""
-    global _pool, _lock
-    _pool, _lock = None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
