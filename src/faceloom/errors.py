@@ -20,6 +20,10 @@ class PhotoError(FaceloomError):
     """The photo cannot be read: missing, not a picture, corrupt, or too large."""
 
 
+class PhotoSizeError(PhotoError):
+    """The photo has more pixels than are allowed, or too few to hold a face."""
+
+
 class FaceError(FaceloomError):
     """The photo has no face that can be used, or not the face that was asked for."""
 

@@ -9,7 +9,8 @@ import pytest
 from faceloom.errors import UsageError
 from faceloom.server.refusals import Refusal
 from faceloom.server.schemas import ProjectChange, RecipeBody
-from faceloom.server.store import INTERRUPTED, Store, StoredPhoto
+from faceloom.server.store import INTERRUPTED, Store, StoredPhoto, new_id
+from faceloom.server.studio import Studio, StudioSettings
 
 
 @pytest.fixture
@@ -90,6 +91,29 @@ def test_many_threads_write_at_once(path: Path) -> None:
         thread.join()
     assert len(store.get_project(project).steps) == 101
     store.close()
+
+
+@pytest.mark.parametrize("name", ["photos", "projects", "incoming", "outgoing", "workshop", "incoming-models"])
+def test_folders_of_somebody_else_are_left_alone(path: Path, name: str) -> None:
+    file = path.parent / name / "holiday" / "a.jpg"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"a photo")
+    with pytest.raises(UsageError, match="no studio here knows"):
+        Studio(StudioSettings(data=path.parent))
+    assert file.read_bytes() == b"a photo"
+    assert not path.exists()
+
+
+def test_only_what_a_studio_made_is_swept(path: Path) -> None:
+    Studio(StudioSettings(data=path.parent)).stop()
+    lost, other = path.parent / "photos" / new_id(), path.parent / "photos" / "holiday"
+    lost.mkdir()
+    other.mkdir()
+    studio = Studio(StudioSettings(data=path.parent))
+    studio._sweep()
+    studio.stop()
+    assert not lost.exists()
+    assert other.exists()
 
 
 def test_unused_photos_are_forgotten_after_a_time(path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_direction_is_found_seen_named_used_and_forgotten(server: Server, read
     names = [one["name"] for one in status["directions"]]
     assert "hair-volume" not in names
     assert "other" in names
-    server.assert_refused(client.delete("/api/directions/hair-volume"), 422, "invalid")
+    server.assert_refused(client.delete("/api/directions/hair-volume"), 404, "not_found")
     client.delete("/api/directions/other")
 
 
@@ -173,3 +173,37 @@ def test_jobs_are_bounded() -> None:
         time.sleep(0.01)
     last = jobs.get(begun[-1].id).job
     assert (last.result, last.done, last.total) == ({"number": 7}, 2, 2)
+
+
+def test_what_is_refused_for_want_of_time_leaves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop, go = server.studio.workshop, threading.Event()
+    for _ in range(4):
+        workshop.jobs.start("discover", lambda _: {"waited": go.wait(60)})
+    requests = (("/api/models/import", {"X-File-Name": "a.pt"}), ("/api/styles", {"X-Name": "a"}))
+    for checked in (True, False):
+        if not checked:  # it filled up while the file came
+            monkeypatch.setattr(workshop.jobs, "check_room", lambda: None)
+        for path, headers in requests:
+            server.assert_refused(server.client.post(path, content=b"x", headers=headers), 429, "busy")
+    assert not any(workshop.folder.iterdir())
+    go.set()
+
+
+def test_directions_that_are_kept_at_once_are_all_kept(server: Server) -> None:
+    client = server.client
+    job = _finished(server, client.post("/api/discover", json={"count": 3}))
+    path, names = f"/api/jobs/{job['id']}/name", ("one-more", "studio", "another")
+
+    def keep(index: int) -> None:
+        assert client.post(path, json={"index": index, "name": names[index]}).status_code == 200
+
+    threads = [threading.Thread(target=keep, args=(index,)) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    offered = {one["name"] for one in client.get("/api/status").json()["directions"]}
+    assert set(names) <= offered
+    left = {one["name"] for one in client.delete("/api/directions/studio").json()["directions"]}
+    assert offered - left == {"studio"}
+    server.assert_refused(client.delete("/api/directions/age"), 404, "not_found")

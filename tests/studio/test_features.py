@@ -82,8 +82,15 @@ def test_a_look_has_a_strength(open_quickly: Any) -> None:
         page.keyboard.press("ArrowLeft")
     weaker = until(page, lambda: found if (found := amounts()) != first else None)
     assert all(abs(weaker[name]) < abs(first[name]) for name in first)
+    button(page, words["twin.comic"]).click()
+    until(page, lambda: project_of(page)["steps"][-1]["recipe"]["twin"] == "comic")
+    strength.focus()
+    page.keyboard.press("ArrowLeft")
+    until(page, lambda: amounts() != weaker)
+    assert project_of(page)["steps"][-1]["recipe"]["twin"] == "comic", "what was chosen after the look stays"
     chip.click()
-    until(page, lambda: len(project_of(page)["steps"]) == 4 and not amounts())
+    until(page, lambda: len(project_of(page)["steps"]) == 6 and not amounts())
+    assert project_of(page)["steps"][-1]["recipe"]["twin"] == "comic"
     page.keyboard.press("h")
     expect(page.get_by_role("treeitem").nth(1)).to_contain_text(words["preset.grandparent"])
 

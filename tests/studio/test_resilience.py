@@ -40,6 +40,7 @@ def test_server_killed_and_restarted(
     expect(page.get_by_text(WORDS["lost.title"])).to_be_visible(timeout=PATIENCE)
     for _ in range(5):
         page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(500)  # a step each
     expect(smile).to_have_value("1", timeout=PATIENCE)
     expect(page.get_by_text(WORDS["saving"])).to_be_attached(timeout=PATIENCE)
 
@@ -47,10 +48,11 @@ def test_server_killed_and_restarted(
     expect(page.get_by_text(WORDS["lost.title"])).to_be_hidden(timeout=PATIENCE)
     page.wait_for_function(kept, arg=[path, 1.0], timeout=PATIENCE)
     expect(page.get_by_text(WORDS["saved"])).to_be_attached(timeout=PATIENCE)
+    expect(smile).to_have_value("1")
     project = page.request.get(f"http://127.0.0.1:{port}{path}").json()
     amounts = [edit["amount"] for step in project["steps"] for edit in step["recipe"]["edits"]]
     assert amounts == sorted(set(amounts)), "nothing twice, and in order"
-    assert {0.5, 1.0} <= set(amounts), "the step made before the end, and the one made while the server was away"
+    assert {0.5, 0.8, 1.0} <= set(amounts), "the step made before the end, and those made while the server was away"
     page.wait_for_function(
         "width => { const it = document.querySelector('.sheet canvas'); return !it.hidden && it.width === width }",
         arg=project["width"],
@@ -68,6 +70,52 @@ def test_a_refusal_is_said_and_can_be_dismissed(open_page: Any, studio_url: str)
     page.locator(".sample").first.click()
     expect(page.get_by_role("alert").filter(has_text="Too much at once")).to_be_visible(timeout=PATIENCE)
     page.unroute("**/api/photos?sample=*")
+
+
+def test_steps_that_the_server_refuses_are_kept_until_it_takes_them(open_page: Any, studio_url: str) -> None:
+    page: Page = open_page(studio_url, may_lose=True)
+    page.locator(".sample").first.click()
+    smile = page.get_by_role("slider", name=WORDS["direction.smile"], exact=True)
+    expect(page.get_by_role("button", name=WORDS["save"], exact=True)).to_be_enabled(timeout=PATIENCE)
+    asked: list[str] = []
+
+    def full(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=507, json={"error": "disk_full", "message": "no space"})
+
+    page.route("**/api/projects/*/steps", full)
+    smile.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(500)
+    again = page.get_by_role("button", name=WORDS["unsaved"])
+    expect(again).to_be_visible(timeout=PATIENCE)
+    assert len(asked) == 1, "what comes after a step waits for it"
+    page.evaluate("window.dispatchEvent(new Event('focus'))")  # looks again what the server has
+    page.wait_for_timeout(500)
+    expect(smile).to_have_value("0.3")
+    again.click()
+    expect(again).to_be_visible(timeout=PATIENCE)
+    page.unroute("**/api/projects/*/steps")
+    again.click()
+    expect(page.get_by_text(WORDS["saved"])).to_be_attached(timeout=PATIENCE)
+    project = page.request.get(f"{studio_url}/api/projects/{page.url.rsplit('/', 1)[1]}").json()
+    assert [edit["amount"] for step in project["steps"] for edit in step["recipe"]["edits"]] == [0.1, 0.2, 0.3]
+    expect(smile).to_have_value("0.3")
+
+
+def test_without_a_model_it_says_why_and_tries_again(open_page: Any, studio_url: str) -> None:
+    page: Page = open_page(studio_url, may_lose=True)
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=422, json={"error": "some_code", "message": "There is no model 'defualt'."})
+
+    page.route("**/api/status", refuse)
+    page.reload()
+    expect(page.get_by_role("alert").filter(has_text="'defualt'")).to_be_visible(timeout=PATIENCE)
+    page.unroute("**/api/status")
+    page.get_by_role("button", name=WORDS["again"], exact=True).click()
+    expect(page.get_by_role("button", name=WORDS["start.choose"])).to_be_visible(timeout=PATIENCE)
 
 
 def test_a_project_that_is_gone_leads_to_the_start(open_page: Any, studio_url: str) -> None:

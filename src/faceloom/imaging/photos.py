@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, UnidentifiedImageError
 
-from faceloom.errors import FaceloomError, MissingExtraError, PhotoError, UsageError
+from faceloom.errors import FaceloomError, MissingExtraError, PhotoError, PhotoSizeError, UsageError
 from faceloom.files import replacing
 from faceloom.types import Photo
 
@@ -275,12 +275,12 @@ def _register_heic(path: Path) -> None:
 def _check_size(size: tuple[int, int], path: Path, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise PhotoError(
+        raise PhotoSizeError(
             f"{_quote(path)} is {width}×{height} pixels, more than the limit of {max_pixels / 1e6:,.0f} megapixels; "
             "scale it down, or raise the limit"
         )
     if min(size) < MIN_SIDE:
-        raise PhotoError(
+        raise PhotoSizeError(
             f"{_quote(path)} is {width}×{height} pixels, too small to hold a face; "
             f"give a photo of at least {MIN_SIDE}×{MIN_SIDE}"
         )

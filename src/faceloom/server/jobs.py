@@ -51,8 +51,7 @@ class Jobs:
         """Queue work that returns the job's result; raises Refusal 429 if too much waits."""
         running = Running(Job(id=new_id(), kind=kind, state="queued", done=0, total=0, message=""))
         with self._lock:
-            if sum(one.job.state in ("queued", "running") for one in self._known.values()) >= _MOST_WAITING:
-                raise Refusal(429, "busy", "the studio has enough to do; wait until something is done")
+            self._refuse_when_full()
             self._known[running.job.id] = running
             finished = [name for name, one in self._known.items() if one.job.state in ("done", "failed")]
             for name in finished[: max(0, len(self._known) - _MOST_KEPT)]:
@@ -60,6 +59,15 @@ class Jobs:
         job = running.job
         self._waiting.put((running, work))
         return job
+
+    def check_room(self) -> None:
+        """Refuse what takes long to send before it is sent; raises Refusal 429 as `start` would now."""
+        with self._lock:
+            self._refuse_when_full()
+
+    def _refuse_when_full(self) -> None:
+        if sum(one.job.state in ("queued", "running") for one in self._known.values()) >= _MOST_WAITING:
+            raise Refusal(429, "busy", "the studio has enough to do; wait until something is done")
 
     def get(self, job: str) -> Running:
         """A job; raises Refusal 404."""

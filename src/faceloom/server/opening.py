@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -65,11 +66,20 @@ class Openings:
         folder: has a folder for each project.
         most_bytes: of memory; the project in use stays open even if it alone needs more.
         device: where models draw and invert.
+        failed: called with a project, and why, when its codes turn out to be of no use.
     """
 
-    def __init__(self, folder: Path, store: Store, photos: Photos, most_bytes: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        photos: Photos,
+        most_bytes: int,
+        device: str,
+        failed: Callable[[str, str], None],
+    ) -> None:
         self.folder, self.store, self.photos, self.most_bytes = folder, store, photos, most_bytes
-        self.device = device
+        self.device, self.failed = device, failed
         self._open: OrderedDict[str, Opened] = OrderedDict()
 
     def model(self, name: str) -> Model:
@@ -121,16 +131,19 @@ class Openings:
         model = self.model(source.model)
         assert source.codes is not None
         if source.fingerprint != model.generator.fingerprint:
-            self.store.drop_codes(source.id, OTHER_MODEL)
-            raise Refusal(409, "not_ready", OTHER_MODEL)
+            raise self._without_codes(source.id, OTHER_MODEL)
         photo, faces, chosen = self._photo_and_faces(source)
         try:
             count = len(faces) if chosen == "all" else len(chosen)
             known = _Known(_read_inversion(self.folder / source.id / source.codes, count))
             return Editor.open(photo, model=model, face=chosen, found=faces, inverter=known)
         except CheckpointError:
-            self.store.drop_codes(source.id, DAMAGED)
-            raise Refusal(409, "not_ready", DAMAGED) from None
+            raise self._without_codes(source.id, DAMAGED) from None
+
+    def _without_codes(self, project: str, why: str) -> Refusal:
+        self.store.drop_codes(project, why)
+        self.failed(project, why)
+        return Refusal(409, "not_ready", why)
 
     def _photo_and_faces(self, source: Source) -> tuple[Photo, tuple[Face, ...], tuple[int, ...] | Literal["all"]]:
         """The photo, all of its faces, and which of them the project is about."""

@@ -95,6 +95,10 @@ class Pictures:
 
         return await self._row(project, wanted.model_dump_json(), cells, gone)
 
+    def forget_rows(self) -> None:
+        """Draw rows anew, since directions or twins have changed; on the engine."""
+        self._kept.clear()
+
     async def _row(self, project: str, what: str, cells: Callable[[Opened], list[Pixels]], gone: Gone) -> bytes:
         def draw() -> bytes:
             if gone():

@@ -18,11 +18,13 @@ from faceloom.errors import (
     FaceloomError,
     MissingExtraError,
     PhotoError,
+    PhotoSizeError,
 )
 
 logger = logging.getLogger("faceloom.server")
 
 _CODES: tuple[tuple[type[FaceloomError], str], ...] = (
+    (PhotoSizeError, "photo_size"),
     (PhotoError, "bad_photo"),
     (FaceError, "no_face"),
     (CheckpointError, "bad_model"),

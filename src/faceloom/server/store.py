@@ -7,6 +7,7 @@ one studio that has it open; the system lets go of the lock when that process en
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -28,6 +29,7 @@ from faceloom.server.schemas import (
     StepInfo,
 )
 
+DATABASE = "studio.sqlite"
 ROOT_LABEL = "Original"
 INTERRUPTED = "The studio was stopped before it had found the face; start that again."
 _SCHEMAS = (
@@ -97,6 +99,11 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
+def is_id(name: str) -> bool:
+    """Whether `new_id` may have made this name."""
+    return re.fullmatch(r"[0-9a-f]{16}", name) is not None
+
+
 def now() -> str:
     """ISO 8601 in UTC, to the microsecond, so that texts sort as times do."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -125,7 +132,9 @@ class Store:
                 ) from error
             raise UsageError(f"cannot open {str(path)!r} ({error}); check the folder's permissions") from error
         except sqlite3.DatabaseError as error:
-            raise UsageError(f"{str(path)!r} is damaged ({error}); move it away to start anew") from error
+            raise UsageError(
+                f"{str(path)!r} is damaged ({error}); to start anew, move its whole folder away"
+            ) from error
 
     def _prepare(self, path: Path) -> None:
         for setting in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):

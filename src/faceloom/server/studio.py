@@ -27,7 +27,7 @@ from faceloom.server.pictures import Pictures
 from faceloom.server.projects import Projects
 from faceloom.server.samples import Samples
 from faceloom.server.schemas import Features, Formats, Limits, ModelInfo, Status
-from faceloom.server.store import Store
+from faceloom.server.store import DATABASE, Store, is_id
 from faceloom.server.uploads import Uploads
 from faceloom.server.workshop import Workshop
 from faceloom.settings import choose_device
@@ -74,6 +74,7 @@ class Studio:
         self.settings = settings
         choose_device(settings.device)
         folders = {name: settings.data / name for name in ("photos", "projects", "incoming", "outgoing")}
+        _check_ours(settings.data)
         try:
             settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people edit is theirs alone
             for folder in folders.values():
@@ -82,12 +83,19 @@ class Studio:
             raise UsageError(
                 f"cannot use the folder {str(settings.data)!r} ({error.strerror}); give another with --data"
             ) from error
-        self.store = Store(settings.data / "studio.sqlite")
+        self.store = Store(settings.data / DATABASE)
         self.samples, self.hub = Samples(), Hub()
         self.engine = Engine(settings.threads)
         self.uploads = Uploads(folders["incoming"], settings.upload_bytes)
         self.photos = Photos(folders["photos"], self.store, self.engine, self.uploads, self.samples, settings.pixels)
-        self.openings = Openings(folders["projects"], self.store, self.photos, settings.open_bytes, settings.device)
+        self.openings = Openings(
+            folders["projects"],
+            self.store,
+            self.photos,
+            settings.open_bytes,
+            settings.device,
+            lambda project, why: self.hub.tell_state(project, "failed", why),
+        )
         self.projects = Projects(
             folders["projects"], self.store, self.engine, self.photos, self.openings, self.hub, self._first_model()
         )
@@ -159,11 +167,12 @@ class Studio:
         self.store.choose("model", model)
 
     def _refresh(self) -> None:
-        """Read the model anew; every open project has the old one's directions."""
+        """Read the model anew; every open project has the old one's directions and twins."""
 
         def work() -> None:
             forget_models()
             self.openings.close_all()
+            self.pictures.forget_rows()
 
         self.engine.submit(work, Priority.PREVIEW).result()
 
@@ -173,5 +182,25 @@ class Studio:
         self.store.forget_photos(before.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
         for name, known in (("photos", self.store.photo_ids()), ("projects", self.store.project_ids())):
             for folder in (self.settings.data / name).iterdir():
-                if folder.name not in known:
+                if is_id(folder.name) and folder.name not in known:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_ours(data: Path) -> None:
+    """Refuse a folder where a studio would take somebody else's files for its own, and sweep them away.
+
+    Raises:
+        UsageError: it has folders of the names that a studio uses, with something in them, and no studio's database.
+    """
+    if (data / DATABASE).exists():
+        return
+    for name in ("photos", "projects", "incoming", "outgoing", "workshop", "incoming-models"):
+        try:
+            held = any((data / name).iterdir())
+        except OSError:  # there is none, or it is no folder, which making one will tell
+            continue
+        if held:
+            raise UsageError(
+                f"{str(data)!r} has a folder {name!r} with files that no studio here knows; give an empty folder with "
+                f"--data, or put the studio's {DATABASE} back"
+            )

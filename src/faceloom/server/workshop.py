@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from faceloom import collection
@@ -51,7 +53,7 @@ class Workshop:
         checkpoints: uploads of models, which are larger.
         current: gives the model in use; for threads other than the engine's.
         switch: makes another model the one in use.
-        refresh: called when the model in use has other directions.
+        refresh: called when the model in use has other directions or twins.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Workshop:
         self.folder, self.engine, self.uploads, self.checkpoints = folder, engine, uploads, checkpoints
         self.current, self.switch, self.refresh = current, switch, refresh
         self.jobs = Jobs()
+        self._naming = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -109,22 +112,38 @@ class Workshop:
             raise not_found("direction")
         word, fingerprint = word_of(_plain(name)), found.fingerprint
         named = list(found)[index].renamed(word, f"less {name}", f"more {name}")
-        kept = [one for pack in installed_packs(fingerprint) if pack.name == PACK for one in pack.directions]
-        others = {one.name for one in self.current().directions} - {one.name for one in kept}
-        both = DirectionSet([*(one for one in kept if one.name != word), named], fingerprint)
-        install(make_pack(both, both.names(), PACK), fingerprint, others)
-        self.refresh()
+        with self._naming:
+            kept = self._own(fingerprint)
+            others = {one.name for one in self.current().directions} - {one.name for one in kept}
+            self._keep([*(one for one in kept if one.name != word), named], fingerprint, others)
 
     def forget(self, name: str) -> None:
-        """Remove one of the person's own directions; raises UsageError."""
-        remove(name, self.current().generator.fingerprint)
+        """Remove one of the directions that a person has named here; raises Refusal 404."""
+        fingerprint = self.current().generator.fingerprint
+        with self._naming:
+            kept = self._own(fingerprint)
+            rest = [one for one in kept if one.name != name]
+            if len(rest) == len(kept):
+                raise not_found("direction")
+            self._keep(rest, fingerprint, set())
+
+    def _own(self, fingerprint: str) -> list[Direction]:
+        return [one for pack in installed_packs(fingerprint) if pack.name == PACK for one in pack.directions]
+
+    def _keep(self, own: list[Direction], fingerprint: str, taken: set[str]) -> None:
+        if own:
+            both = DirectionSet(own, fingerprint)
+            install(make_pack(both, both.names(), PACK), fingerprint, taken)
+        else:
+            remove(PACK, fingerprint)
         self.refresh()
 
     async def learn_style(self, request: Request, encoded_name: str, steps: int | None = None) -> Job:
         """Learn a style from a picture; raises Refusal."""
         title = display_name(encoded_name)
         name = _style_name(title)
-        model = self.current().id
+        self.jobs.check_room()
+        model = (await run_in_threadpool(self.current)).id  # which may have to wait for the engine
         async with self.uploads.receive(request) as file:
             picture = self.folder / new_id()
             os.replace(file, picture)
@@ -143,9 +162,14 @@ class Workshop:
                 words = said.removeprefix("faceloom: ").replace(repr(str(picture)), repr(title))
                 raise UsageError(words.replace(picture.name, title))
             running.tell(1, 1)
+            self.refresh()
             return {"twin": name, "title": title}
 
-        return self.jobs.start("style", work)
+        try:
+            return self.jobs.start("style", work)
+        except Refusal:
+            picture.unlink()
+            raise
 
     def _run(self, command: list[str]) -> tuple[int, str]:
         """Its exit status, and the last line of what it said."""
@@ -186,6 +210,7 @@ class Workshop:
     async def import_model(self, request: Request, encoded_name: str) -> Job:
         """Import a checkpoint from a request's body; raises Refusal."""
         name = re.sub(r"[^\w.-]+", "-", display_name(encoded_name)).strip(".-") or "model"
+        self.jobs.check_room()
         async with self.checkpoints.receive(request) as file:
             home = self.folder / new_id()
             home.mkdir()
@@ -202,7 +227,11 @@ class Workshop:
             self.refresh()
             return {"id": record.id, "kind": record.kind, "title": record.title}
 
-        return self.jobs.start("model", work)
+        try:
+            return self.jobs.start("model", work)
+        except Refusal:
+            shutil.rmtree(home)
+            raise
 
     def get_model(self, model: str) -> Job:
         """Download a model of the catalogue; raises Refusal 409 if it is here, UsageError if there is no such."""

@@ -56,12 +56,26 @@ export const status = () => answer<T.Status>(client.GET("/api/status"));
 export const samples = () => answer<T.Sample[]>(client.GET("/api/samples"));
 export const photo = (photo_id: string) =>
   answer<T.PhotoInfo>(client.GET("/api/photos/{photo_id}", { params: { path: { photo_id } } }));
-export const addSample = (sample: string) => answer<T.PhotoInfo>(client.POST("/api/photos", { params: { query: { sample } } }));
+export const addSample = (sample: string, signal: AbortSignal) =>
+  answer<T.PhotoInfo>(client.POST("/api/photos", { params: { query: { sample } }, signal }));
+
+const HEADER_LETTERS = 1000;
+
+/** A file's name, percent-encoded; one that is too long for the server loses its middle. */
+function inHeader(name: string): string {
+  const letters = [...name];
+  let encoded = encodeURIComponent(letters.join(""));
+  while (encoded.length > HEADER_LETTERS) {
+    letters.splice(letters.length >> 1, 1);
+    encoded = encodeURIComponent(letters.join(""));
+  }
+  return encoded;
+}
 
 export const upload = (file: Blob, name: string, signal: AbortSignal) =>
   answer<T.PhotoInfo>(
     client.POST("/api/photos", {
-      params: { header: { "x-file-name": encodeURIComponent(name) } },
+      params: { header: { "x-file-name": inHeader(name) } },
       headers: octets,
       signal,
       ...raw(file),
@@ -113,7 +127,7 @@ export const nameDirection = (job_id: string, index: number, name: string) =>
 export const learnStyle = (picture: Blob, name: string) =>
   answer<T.Job>(
     client.POST("/api/styles", {
-      params: { header: { "x-name": encodeURIComponent(name) } },
+      params: { header: { "x-name": inHeader(name) } },
       headers: octets,
       ...raw(picture),
     }),
@@ -124,7 +138,7 @@ export const getModel = (model_id: string) =>
 export const importModel = (file: Blob, name: string) =>
   answer<T.Job>(
     client.POST("/api/models/import", {
-      params: { header: { "x-file-name": encodeURIComponent(name) } },
+      params: { header: { "x-file-name": inHeader(name) } },
       headers: octets,
       ...raw(file),
     }),

@@ -25,7 +25,7 @@ class Intake {
   }
 
   async sample(name: string, title: string): Promise<void> {
-    await this.take(() => api.addSample(name), title);
+    await this.take((signal) => api.addSample(name, signal), title);
   }
 
   cancel(): void {
@@ -43,6 +43,7 @@ class Intake {
   private async take(get: (signal: AbortSignal) => Promise<PhotoInfo>, name: string): Promise<void> {
     await this.guarded(name, async (signal) => {
       const photo = await get(signal);
+      signal.throwIfAborted();
       if (photo.faces.length === 0) this.problem = t("start.noface");
       else if (photo.faces.length === 1) {
         const project = await api.addProject(photo.id, [1], nameOf(photo));

@@ -39,6 +39,10 @@ export class Session {
   /** How many times the current step changed: what depends on the look listens to it. */
   settled = $state(0);
   saving = $state(0);
+  /** Whether the server has refused to keep a change: it waits, with all that came after it, to be sent again. */
+  unsaved = $state(false);
+  /** How many times the face was learnt again: what is drawn of it depends on that. */
+  look = $state(0);
   private unsettled = $state(false);
 
   readonly original = $derived(isOriginal(this.recipe));
@@ -50,6 +54,7 @@ export class Session {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private pendingLabel: string | undefined;
   private queue: Promise<unknown> = Promise.resolve();
+  private kept: (() => Promise<unknown>)[] = [];
   private readonly serverIds = new Map<string, string>();
   private readonly lastChild = new Map<string, string>();
   private readonly live: Live;
@@ -91,18 +96,25 @@ export class Session {
   }
 
   setTwin(twin: string): void {
-    this.change({ ...this.recipe, twin, degree: 1 });
+    this.amend({ twin, degree: 1 });
     this.commit();
   }
 
   setDegree(degree: number): void {
-    this.change({ ...this.recipe, degree });
+    this.amend({ degree });
   }
 
   /** Whether an edit takes back what it changes besides its own attribute. */
   setBalance(balance: boolean): void {
-    this.change({ ...this.recipe, balance });
+    this.amend({ balance });
     this.commit();
+  }
+
+  /** Change what stays when the preset that is on is made stronger, or is taken off; a preset with a twin has its own. */
+  private amend(part: Partial<Recipe>): void {
+    if (this.preset?.preset.twin && "degree" in part) this.preset = undefined;
+    else if (this.preset) this.preset = { ...this.preset, base: { ...this.preset.base, ...part } };
+    this.change({ ...this.recipe, ...part });
   }
 
   /** Put a preset on; it takes the place of one that was just put on. The same again takes it off. */
@@ -169,6 +181,15 @@ export class Session {
     await this.guarded(async () => this.take(await api.invert(this.project.id, fidelity)));
   }
 
+  /** Send again what the server has refused. */
+  retry(): void {
+    const works = this.kept;
+    this.kept = [];
+    this.unsaved = false;
+    this.saving -= works.length;
+    for (const work of works) this.save(work);
+  }
+
   async cancel(): Promise<void> {
     try {
       this.take(await api.cancel(this.project.id));
@@ -193,9 +214,11 @@ export class Session {
   }
 
   private take(project: Project): void {
-    const fresh = this.project === undefined || this.project.current !== project.current;
+    const mine = this.steps.filter((step) => step.id.startsWith("local-") && !this.serverIds.has(step.id));
+    const fresh = this.project === undefined || (this.project.current !== project.current && mine.length === 0);
+    if (project.state === "ready" && this.project?.state === "inverting") this.look += 1;
     this.project = project;
-    this.steps = (project.steps as Step[]).toSorted((one, other) => one.at.localeCompare(other.at));
+    this.steps = [...(project.steps as Step[]).toSorted((one, other) => one.at.localeCompare(other.at)), ...mine];
     if (project.state !== "inverting") this.evolving = undefined;
     if (fresh || !this.steps.some((step) => step.id === this.current)) {
       this.current = project.current;
@@ -263,13 +286,22 @@ export class Session {
     return this.serverIds.get(id) ?? id;
   }
 
-  /** Send changes one after the other; those made while the server is lost wait for it. */
+  /** Send changes one after the other; those made while the server is lost, or refuses one before them, wait. */
   private save(work: () => Promise<unknown>): void {
     this.saving += 1;
-    this.queue = this.queue
-      .then(() => server.insist(work))
-      .catch((error: unknown) => notices.failed(error))
-      .finally(() => (this.saving -= 1));
+    this.queue = this.queue.then(async () => {
+      if (!this.unsaved) {
+        try {
+          await server.insist(work);
+          this.saving -= 1;
+          return;
+        } catch (error) {
+          notices.failed(error);
+          this.unsaved = true;
+        }
+      }
+      this.kept.push(work);
+    });
   }
 
   private async guarded(work: () => Promise<void>): Promise<void> {

@@ -20,7 +20,11 @@ export class Strip {
   private stop: AbortController | undefined;
   private readonly cache = new Map<string, string>();
 
-  constructor(private readonly project: string) {}
+  /** `look` tells when the face has been learnt again. */
+  constructor(
+    private readonly project: string,
+    private readonly look: () => number,
+  ) {}
 
   readonly amounts = $derived.by(() => {
     const [low, high] = this.direction?.range ?? [0, 0];
@@ -51,7 +55,7 @@ export class Strip {
 
   private async load(direction: Direction, recipe: Recipe): Promise<void> {
     const others = withAmount(recipe, direction.name, 0);
-    const key = JSON.stringify([direction.name, others]);
+    const key = JSON.stringify([direction.name, others, this.look()]);
     const sameDirection = this.direction?.name === direction.name;
     this.direction = direction;
     const known = this.cache.get(key);

@@ -15,10 +15,10 @@ export class TwinPictures {
 
   constructor(private readonly project: string) {}
 
-  /** Draw the strip for these edits, once they rest; the first time at once. */
-  want(recipe: Recipe): void {
+  /** Draw the strip for these edits, once they rest; the first time at once. `drawers`: whom, and by which twins. */
+  want(recipe: Recipe, drawers: string): void {
     const edits = { ...recipe, twin: "", degree: 1 };
-    const key = JSON.stringify(edits);
+    const key = JSON.stringify([edits, drawers]);
     clearTimeout(this.timer);
     if (key === this.drawn) return;
     this.timer = setTimeout(() => void this.load(edits, key), this.timer === undefined ? 0 : SETTLE_MS);
