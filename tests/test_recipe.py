@@ -50,3 +50,10 @@ def test_malformed_recipes_are_refused(text: str, message: str) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read the recipe"):
         Recipe.read(tmp_path / "none.json")
+
+
+def test_a_number_without_end_is_refused() -> None:
+    endless = "1" + "0" * 400
+    for text in (f'{{"degree": {endless}}}', f'{{"edits": [{{"direction": "age", "amount": {endless}}}]}}'):
+        with pytest.raises(UsageError, match="too large"):
+            Recipe.from_json(text)

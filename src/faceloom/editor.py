@@ -313,12 +313,12 @@ class Editor:
         for face, edited, picture in zip(self.faces, plain, drawn, strict=True):
             if transferred:
                 change = measure_change(face.before, edited, face.motion, quick=self._quick)
-                photo, _ = apply_change(photo, face.crop, change, face.mask, quick=self._quick)
+                photo, mask = apply_change(photo, face.crop, change, face.mask, quick=self._quick)
                 faces.append(DrawnFace(face.crop, edited, picture, face.mask, face.motion, change))
             else:
                 photo, mask = paste(photo, face.crop, picture, mask=face.mask, match_colour=False)
-                _join(whole, mask, face.crop)
-        if faces:
+            _join(whole, mask, face.crop)
+        if faces and recipe.degree > 0.0:
             photo, whole = draw_photo(photo, faces, twin.illustrator, recipe.degree)
         return Render(photo, tuple(face.before for face in self.faces), tuple(drawn), whole)
 

@@ -19,6 +19,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         UsageError: if the file cannot be written.
     """
+    if not path.name:
+        raise UsageError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
     draft = path.with_name(f".faceloom-{secrets.token_hex(8)}.tmp")
     try:
         with draft.open("xb") as file:

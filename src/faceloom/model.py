@@ -190,7 +190,7 @@ def _read(name: str, folder: Path) -> Model:
     if info.get("generator") != generator.fingerprint:
         raise CheckpointError(f"the encoder in {folder} belongs to another generator; get the whole model again")
     directions.check_generator(generator.fingerprint)
-    directions = with_own(directions, generator.fingerprint)
+    directions = with_own(directions, generator)
     return Model(name, generator, encoder, directions, encoder.w_deviation, folder / TWINS_FOLDER)
 
 
@@ -210,7 +210,7 @@ def _imported(found: Installed) -> Model:
             )
         encoder = with_generator(network, generator)
         spread = getattr(network, "w_deviation", None)
-    directions = with_own(paired_directions(_origins(found), generator), generator.fingerprint)
+    directions = with_own(paired_directions(_origins(found), generator), generator)
     return Model(found.id, generator, encoder, directions, spread_of(generator) if spread is None else spread)
 
 

@@ -115,7 +115,7 @@ class Recipe:
 def _degree(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"the degree of a twin is a number from 0 to 1, not {json.dumps(value)[:80]}")
-    return float(value)
+    return _finite(value)
 
 
 def _list(value: Any) -> list[Any]:
@@ -136,4 +136,12 @@ def _read_edit(entry: Any) -> Edit:
     amount = entry["amount"]
     if isinstance(amount, bool) or not isinstance(amount, int | float):
         raise UsageError(f"the amount of {entry['direction']!r} is a number, not {json.dumps(amount)[:80]}")
-    return Edit(str(entry["direction"]), float(amount))
+    return Edit(str(entry["direction"]), _finite(amount))
+
+
+def _finite(number: float) -> float:
+    """A number of JSON, which may be whole and of any length."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise UsageError("a recipe has a number that is too large to mean anything") from None

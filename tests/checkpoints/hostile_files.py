@@ -152,6 +152,12 @@ def _bombs() -> Files:
     yield "bomb-floats", b"\x80\x02" + (b"G" + bytes(8)) * (2 * MILLION) + b"."
     yield "bomb-objects", b"\x80\x02ca\nb\nq\x00" + b")R0h\x00" * MILLION + b"."
     yield "bomb-texts", b"\x80\x02" + _text("\U0001f600" + "a" * (7 * MEGABYTE)) * 8 + b"."
+    text = _text("a" * MEGABYTE)
+    device = b"\x80\x02ctorch\ndevice\nq\x000" + text + b"q\x010("
+    yield "bomb-devices", device + b"h\x00h\x01h\x01\x86R" * 1000 + b"l."
+    array = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\ndtype\n" + _text("f4") + b"\x85Rq\x010"
+    one = b"h\x00)R(K\x01(J" + struct.pack("<i", MEGABYTE // 4) + b"th\x01\x89h\x02tb"
+    yield "bomb-arrays-of-text", array + text + b"q\x020(" + one * 1000 + b"l."
     yield "deep-lists", b"\x80\x02" + b"]" * 400_000 + b"a" * 399_999 + b"."
     yield "deep-tuples", b"\x80\x02)" + b"\x85" * 600_000 + b"."
     yield "deep-dicts", b"\x80\x02" + b"}N" * 100_000 + b"N" + b"s" * 100_000 + b"."

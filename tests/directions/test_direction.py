@@ -37,6 +37,12 @@ def generator() -> StyleGAN2:
     return StyleGAN2(StyleGAN2Config(8, (6, 4), z_dim=4, w_dim=4, mapping_layers=1)).eval().requires_grad_(False)
 
 
+def test_bad_words_and_ranges_are_refused() -> None:
+    for wrong in ({"name": ""}, {"name": "\x1b[31mred"}, {"low": "a\nb"}, {"range": (float("nan"), 1.0)}):
+        with pytest.raises(DirectionError):
+            replace(move("x", 1, 0), **wrong)
+
+
 def test_bad_vectors_are_refused() -> None:
     with pytest.raises(DirectionError, match="'x' is zero everywhere"):
         move("x", 0.0, 0.0)
@@ -126,6 +132,14 @@ def test_balance_keeps_what_is_held(amount: float) -> None:
     assert amounts["gender"] == pytest.approx(-amount / 4, abs=1e-6)
 
 
+def test_how_long_directions_are_changes_nothing_in_what_is_kept() -> None:
+    for length in (0.1, 1.0, 5.0, 10.0):
+        two = DirectionSet([move("age", 1, 0), move("smile", 0.2 * length, (1 - 0.04) ** 0.5 * length)], "f")
+        age, smile = two.balanced((Edit("age", 1.0), Edit("smile", 0.0)))
+        assert age.amount == pytest.approx(1.0 / 0.96, abs=1e-4)
+        assert smile.amount == pytest.approx(-0.2 / 0.96 / length, abs=1e-4)
+
+
 def test_directions_that_cannot_be_told_apart_do_not_explode() -> None:
     table = {"x": {"x": 1.0, "y": 0.999}, "y": {"x": 0.999, "y": 1.0}}
     amounts = [edit.amount for edit in balanced((Edit("x", 2.0), Edit("y", 0.0)), table)]
@@ -148,6 +162,13 @@ def test_sets_join_and_names_are_unique() -> None:
 
 def bent(name: str, vector: list[float], bend: list[float]) -> Direction:
     return replace(move(name, *vector), bend=torch.tensor(bend).expand(2, -1).clone())
+
+
+def test_edits_of_one_bent_direction_add_up() -> None:
+    one = DirectionSet([bent("x", [1.0, 0.0], [0.0, 0.5])], "f")
+    codes = torch.zeros(1, 2, 2)
+    assert torch.equal(one.move(codes, [Edit("x", 2.0), Edit("x", -2.0)]), codes)
+    assert torch.equal(one.move(codes, [Edit("x", 2.0), Edit("x", -0.5)]), one.move(codes, [Edit("x", 1.5)]))
 
 
 def test_a_bent_path_parts_at_its_middle(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from faceloom.directions.packs import (
     word_of,
 )
 from faceloom.errors import CheckpointError, DirectionError, UsageError
+from faceloom.generators.protocol import Generator
 
 
 def found(fingerprint: str = "f00d") -> DirectionSet:
@@ -60,12 +63,16 @@ def test_install_use_and_remove() -> None:
     assert [one.name for one in own_directions("f00d", ["age"])] == ["pc0", "pc1"]
     assert own_directions("beef", []) == []
     model = DirectionSet([Direction("age", torch.ones(2, 3), (0, 2), (-1, 1), "a", "b")], "f00d")
-    assert with_own(model, "f00d").names() == ("age", "pc0", "pc1")
+    generator = cast(Generator, SimpleNamespace(fingerprint="f00d", num_ws=2, w_dim=3))
+    assert with_own(model, generator).names() == ("age", "pc0", "pc1")
+    other = cast(Generator, SimpleNamespace(fingerprint="f00d", num_ws=4, w_dim=3))
+    with pytest.raises(DirectionError, match=r"directions remove pc0"):
+        with_own(model, other)
     remove("pc0", "f00d")
     assert [one.name for one in own_directions("f00d", [])] == ["pc1"]
     remove("two", "f00d")
     assert installed_packs("f00d") == []
-    assert with_own(model, "f00d") is model
+    assert with_own(model, generator) is model
     with pytest.raises(UsageError, match="no pack or direction 'two' is installed"):
         remove("two", "f00d")
 

@@ -22,6 +22,7 @@ from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.inversion.tuning import Tuning
 from faceloom.model import load_model
 from faceloom.recipe import Recipe
+from faceloom.types import Photo
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -116,6 +117,24 @@ def test_the_degree_of_a_recipe_goes_all_the_way(editor: Editor, name: str, past
     own = [greenness(one.after[0]) for one in renders]
     assert own == sorted(own)
     np.testing.assert_array_equal(renders[0].after[0], editor.render(Recipe()).after[0])
+
+
+@pytest.mark.parametrize("name", ["green", "inked"])
+def test_a_large_photo_keeps_its_own_detail_as_far_as_the_degree_leaves_it(editor: Editor, name: str) -> None:
+    side = 1600
+    pixels = np.asarray(Image.fromarray(editor.photo.pixels).resize((side, side)))
+    grain = np.random.default_rng(0).normal(0.0, 12.0, pixels.shape)
+    photo = Photo(np.clip(pixels + grain, 0, 255).astype(np.uint8))
+    crop = editor.faces[0].crop
+    large = Editor(photo, (replace(editor.faces[0], crop=crop.placed(crop.quad * side / 320)),), editor.model)
+    none, some, full = (large.render(Recipe(twin=name, degree=at)).photo.pixels for at in (0.0, 0.3, 1.0))
+    np.testing.assert_array_equal(none, photo.pixels)
+
+    def detail(shown: np.ndarray) -> float:
+        return float(np.abs(np.diff(shown[:200, :200].astype(float), axis=1)).mean())
+
+    assert detail(full) < 0.5 * detail(photo.pixels)
+    assert detail(some) > 0.6 * detail(photo.pixels)
 
 
 def test_the_degree_shows_on_stickers_and_their_outline_stays(editor: Editor) -> None:

@@ -376,6 +376,17 @@ def test_labels_come_from_the_table_and_the_landmarks(tmp_path: Path) -> None:
     assert np.isfinite(values["yaw"]).all()
 
 
+def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    folder = tmp_path / "blobs"
+    folder.mkdir()
+    (folder / "labels.csv").write_bytes("\ufefffile,age\n0.png,30\n\n1.png,40\n".encode())
+    ages = attribute_table(blobs(2), [folder], [Attribute("age", column="age")])["age"]
+    assert ages.tolist() == [30.0, 40.0]
+    (folder / "labels.csv").write_text("picture,age\n0.png,30\n")
+    with pytest.raises(TrainingError, match="a column 'file'"):
+        attribute_table(blobs(2), [folder], [Attribute("age", column="age")])
+
+
 def test_columns_that_nothing_reads_are_named(tmp_path: Path) -> None:
     lines = [f"{number}.png,{number},1950,{number / 2},{number if number < 9 else ''},x" for number in range(60)]
     (tmp_path / "labels.csv").write_text("\n".join(["file,age,born,freckles,few,words", *lines]))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from faceloom.checkpoints.blank import blank
 from faceloom.encoders.irse import IRSEConfig, IRSEEncoder
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
-from faceloom.errors import CheckpointError
+from faceloom.errors import CheckpointError, UsageError
 from faceloom.files import replacing
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.generators.stylegan3 import StyleGAN3, StyleGAN3Config
@@ -62,7 +62,12 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
     with replacing(path) as file:
         # `save` would hold everything in memory twice more. This one makes a file of its own, which only its owner may
         # read.
-        save_file(data, file.name, metadata={"faceloom": text})
+        try:
+            save_file(data, file.name, metadata={"faceloom": text})
+        except SafetensorError as error:  # what it makes of a full disk
+            raise UsageError(
+                f"cannot write {str(path)!r} ({error}); free some space, or choose another place"
+            ) from error
         os.chmod(file.name, os.fstat(file.fileno()).st_mode)
 
 
@@ -82,7 +87,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], Header]:
         data = json.loads(metadata["faceloom"])
         header = Header(str(data["kind"]), dict(data["config"]), dict(data["info"]))
         version = int(data["version"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path} is safetensors, but not a Faceloom model") from error
     if version > VERSION:
         raise CheckpointError(f"{path} was written by a later Faceloom (format {version}); upgrade to open it")

@@ -51,7 +51,9 @@ def reading(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{name} cannot be read: {error.strerror or error}") from None
     except MemoryError:
         raise CheckpointError(f"{name} needs more memory than there is") from None
-    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error, zlib.error) as error:
+    except (
+        ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, struct.error, zlib.error
+    ) as error:  # fmt: skip
         # A file that is damaged or hostile can be wrong in ways that no check foresees; none of them is the caller's.
         raise CheckpointError(f"{name} is damaged or hostile: {type(error).__name__} while reading it") from error
 

@@ -63,7 +63,7 @@ def numpy_array(dtype: NumpyDtype, shape: Any, span: Span, *, fortran: bool = Fa
 def _span(machine: Machine, data: object) -> Span:
     if isinstance(data, Span):
         return data
-    machine.budget.spend(512)
+    machine.budget.spend(512 + (len(data) if isinstance(data, str) else 0))  # a text is copied each time
     return Span.of_bytes(in_memory(data))
 
 

@@ -21,6 +21,7 @@ from faceloom.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+_MAX_DEVICE_LETTERS = 100
 
 
 def read_pickle(span: Span, budget: Budget | None = None, persistent_load: PersistentLoad | None = None) -> Any:
@@ -156,7 +157,10 @@ def _torch_size(machine: Machine, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _device(machine: Machine, args: tuple[Any, ...]) -> str:
-    return ":".join(str(part) for part in args[:2] if isinstance(part, str | int))
+    parts = [str(part) for part in args[:2] if isinstance(part, str | int)]
+    if sum(map(len, parts)) > _MAX_DEVICE_LETTERS:
+        raise CheckpointError("the pickle is malformed: a device with an endless name")
+    return ":".join(parts)
 
 
 def _nested(machine: Machine, args: tuple[Any, ...]) -> Any:

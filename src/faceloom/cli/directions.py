@@ -17,6 +17,7 @@ from faceloom.directions.direction import DirectionSet
 from faceloom.directions.navigation import Course
 from faceloom.directions.packs import (
     PLUGINS,
+    check_fits,
     install,
     installed_packs,
     make_pack,
@@ -90,12 +91,13 @@ def keep(found: Path, number: str, name: str, low: str, high: str, flip: bool, m
         raise UsageError(f"{found} holds the directions 0 to {len(names) - 1}, not {number}")
     direction = given[names[int(number)] if number.isdigit() else number]
     named = direction.renamed(word, low, high, flip=flip)
-    taken = [one for one in loaded.directions.names() if one != word]
-    if word in loaded.directions.names() and not any(
-        word in p.directions.names() for p in installed_packs(given.fingerprint)
-    ):
-        taken.append(word)  # one of the model's own
+    # Only a direction that was named so before gives way: not one of the model's own, nor of somebody's pack.
+    again = any(one.name == word and one.directions.names() == (word,) for one in installed_packs(given.fingerprint))
+    if not again and any(one.name == word for one in installed_packs(given.fingerprint)):
+        raise UsageError(f"there is a pack {word!r} of other directions; choose another name, or remove it first")
+    taken = [one for one in loaded.directions.names() if one != word or not again]
     pack = make_pack(DirectionSet([named], given.fingerprint), [word], word)
+    check_fits(pack.directions, loaded.generator)
     path = install(pack, loaded.generator.fingerprint, taken)
     forget_models()
     click.echo(f"{path}: use it with faceloom edit --{word} 1")
@@ -142,6 +144,7 @@ def install_pack(file: Path, model: str | None) -> None:
     }
     for one in pack.directions:
         _free_word(one.name)
+    check_fits(pack.directions, loaded.generator)
     path = install(pack, loaded.generator.fingerprint, [name for name in before if name not in mine])
     forget_models()
     click.echo(f"{path}: {', '.join(pack.directions.names())}")

@@ -246,7 +246,7 @@ def _judged(model: Model, codes: Tensor, score: str) -> Float:
 def _table(path: Path, column: str) -> dict[str, float]:
     """Numbers of a column by file; files without one are left out."""
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read the table {path}: {error}") from error
     heads = list(rows[0]) if rows else []

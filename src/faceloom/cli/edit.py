@@ -86,7 +86,7 @@ def edit(
     claim = None if no_provenance else Claim(recipe)
     mark = save_picture(render.photo, output, claim, quality=quality)
     if sticker is not None:
-        save_picture(editor.sticker(recipe), sticker, claim, icc_profile=editor.photo.icc_profile)
+        save_picture(editor.sticker(recipe), sticker, claim, quality=quality, icc_profile=editor.photo.icc_profile)
     if sheet is not None and strip is not None:
         shown = Photo(strip, editor.photo.icc_profile, str(sheet))
         save_picture(shown, sheet, None if no_provenance else Claim(), quality=quality)

@@ -50,6 +50,8 @@ def invert(
     """Find the style code of the face in PHOTO and save it, or draw what it can trade for likeness."""
     if output is None and curve is None:
         raise UsageError("give --output to save the codes, or --curve to draw what likeness costs")
+    if curve is None and curve_edit is not None:
+        raise UsageError("--curve-edit says what --curve draws; give both")
     if output is not None and (output.suffix not in (".safetensors", SUFFIX) or not output.parent.is_dir()):
         raise UsageError(f"{str(output)!r} must end in .safetensors or {SUFFIX} and be in a folder that exists")
     wanted = None if curve_edit is None else _edit(curve_edit)

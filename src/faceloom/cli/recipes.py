@@ -109,6 +109,8 @@ def words_of(recipe: Recipe) -> str:
 def _balanced(recipe: Recipe, keep: tuple[str, ...], balance: bool) -> Recipe:
     given = {edit.direction for edit in recipe.edits}
     for name in keep:
+        if any(edit.direction == name and edit.amount for edit in recipe.edits):
+            raise UsageError(f"{name!r} cannot be both edited and kept; leave one of the two out")
         if name not in given:
             recipe = recipe.with_edit(name, 0.0)
     return replace(recipe, balance=True) if keep or balance else recipe

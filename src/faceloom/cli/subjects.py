@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import click
+
 from faceloom.avatar import SUFFIX, Avatar
 from faceloom.cli.options import FaceChoice, open_editor, parse_edits
 from faceloom.editor import Editor
@@ -29,7 +31,10 @@ def open_subject(path: Path, model: str | None, device: str) -> Editor:
 
 def recipe_for(editor: Editor, file: Path | None, words: Sequence[str]) -> Recipe:
     """The recipe of a file with the edits of the command line added, for the model at hand."""
-    recipe = replace(Recipe() if file is None else Recipe.read(file), model=editor.model.id)
+    recipe = Recipe(model=editor.model.id) if file is None else Recipe.read(file)
+    if recipe.model != editor.model.id:
+        click.echo(f"note: the recipe was made for the model {recipe.model!r}, whose amounts may mean more", err=True)
+        recipe = replace(recipe, model=editor.model.id)
     for wanted in parse_edits(words):
         recipe = recipe.with_edit(wanted.direction, wanted.amount)
     editor.model.directions.check_known(recipe.edits)

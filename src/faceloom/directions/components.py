@@ -186,11 +186,11 @@ def _applied(
     found = []
     for name, step in steps:
         move = torch.from_numpy(step).float()
-        limits = spread.range_of(codes, move)
         for group in layers or [(0, generator.num_ws)]:
             check_layers(generator, group)
             vector = torch.zeros(generator.num_ws, generator.w_dim)
             vector[group[0] : group[1]] = move
+            limits = spread.range_of(codes, vector.mean(dim=0))
             title = f"{name}-layers-{group[0]}-{group[1] - 1}" if layers else name
             found.append(Direction(title, vector, group, limits, "less", "more", unit=DEVIATION))
     return DirectionSet(found, generator.fingerprint, {"found": how})

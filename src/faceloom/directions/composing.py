@@ -44,7 +44,7 @@ class Move(Protocol):
 
 
 def overlaps(directions: Sequence[Move]) -> dict[str, dict[str, float]]:
-    """The share of each direction that lies along each other one; 0 between W+ and S. Bends do not count."""
+    """The cosine between each direction and each other one; 0 between W+ and S. Bends do not count."""
     table: dict[str, dict[str, float]] = {}
     for one in directions:
         flat = one.vector.double().flatten()
@@ -52,16 +52,17 @@ def overlaps(directions: Sequence[Move]) -> dict[str, dict[str, float]]:
         for other in directions:
             along = other.vector.double().flatten()
             same = one.space == other.space and flat.shape == along.shape
-            table[one.name][other.name] = float(flat @ along / (along @ along)) if same else 0.0
+            table[one.name][other.name] = float(flat @ along / (flat.norm() * along.norm())) if same else 0.0
     return table
 
 
-def balanced(edits: Sequence[Edit], effects: Effects) -> tuple[Edit, ...]:
+def balanced(edits: Sequence[Edit], effects: Effects, lengths: Mapping[str, float] | None = None) -> tuple[Edit, ...]:
     """The edits with amounts that change each attribute by what its own edit alone would.
 
     Args:
         edits: any number; several of one direction add up.
         effects: of their directions on their attributes, at least.
+        lengths: of the directions, where effects are those of directions of length 1, such as `overlaps`.
 
     Returns:
         One edit for each direction, in the order of their first mention, within the largest amount a recipe allows.
@@ -73,8 +74,10 @@ def balanced(edits: Sequence[Edit], effects: Effects) -> tuple[Edit, ...]:
     if not names:
         return ()
     table = np.array([[effects[cause][effect] for cause in names] for effect in names])
-    goal = np.diag(table) * np.array([wanted[name] for name in names])
+    length = np.array([1.0 if lengths is None else lengths[name] for name in names])
+    goal = np.diag(table) * length * np.array([wanted[name] for name in names])
     # Columns are in units of their own effect, so that the cut-off is one of angles.
     scale = np.where(np.abs(np.diag(table)) > 1e-6, np.diag(table), 1.0)
-    amounts = (np.linalg.pinv(table / scale[:, None], rcond=_SMALLEST) @ (goal / scale)).clip(-MAX_AMOUNT, MAX_AMOUNT)
+    moves = np.linalg.pinv(table / scale[:, None], rcond=_SMALLEST) @ (goal / scale)
+    amounts = (moves / length).clip(-MAX_AMOUNT, MAX_AMOUNT)
     return tuple(Edit(name, float(amount)) for name, amount in zip(names, amounts, strict=True))

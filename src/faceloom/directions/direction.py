@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,11 @@ class Direction:
     def __post_init__(self) -> None:
         if self.space not in get_args(MoveSpace):
             raise DirectionError(f'the direction {self.name!r} is in {self.space!r}; a move is in "w+" or "s"')
+        words = (self.name, self.low, self.high, self.unit, self.note)
+        if not (self.name and all(text.isprintable() for text in words)):
+            raise DirectionError(f"the direction {self.name!r} needs a name, and words that can be printed")
+        if not all(map(math.isfinite, self.range)):
+            raise DirectionError(f"the range of the direction {self.name!r} must be two numbers, not {self.range}")
         shape = "(num_ws, w_dim)" if self.space == "w+" else "(channels,)"
         if self.vector.ndim != (2 if self.space == "w+" else 1) or not bool(torch.isfinite(self.vector).all()):
             raise DirectionError(f"the direction {self.name!r} must be finite, of the shape {shape}")
@@ -168,11 +174,17 @@ class DirectionSet:
         Raises:
             UsageError: if there is no such direction.
         """
-        for edit in edits:
-            direction = self[edit.direction]
+        for direction, amount in self._summed(edits):
             if direction.space == "w+":
-                codes = codes + direction.step(edit.amount)
+                codes = codes + direction.step(amount)
         return codes
+
+    def _summed(self, edits: Sequence[Edit]) -> list[tuple[Direction, float]]:
+        """Each direction once, with all that the edits have of it: bent ones do not move in proportion."""
+        amounts: dict[str, float] = {}
+        for edit in edits:
+            amounts[edit.direction] = amounts.get(edit.direction, 0.0) + edit.amount
+        return [(self[name], amount) for name, amount in amounts.items()]
 
     def moves(self) -> Tensor | None:
         """The directions in W+, one deviation each, unbent, (K, num_ws, w_dim); None where there are none."""
@@ -185,8 +197,8 @@ class DirectionSet:
         Raises:
             UsageError: if there is no such direction.
         """
-        moves = [(edit.amount, self[edit.direction]) for edit in edits]
-        parts = [direction.step(amount) for amount, direction in moves if direction.space == "s" and amount]
+        moves = self._summed(edits)
+        parts = [direction.step(amount) for direction, amount in moves if direction.space == "s" and amount]
         return torch.stack(parts).sum(dim=0) if parts else None
 
     def balanced(self, edits: Sequence[Edit]) -> tuple[Edit, ...]:
@@ -200,8 +212,12 @@ class DirectionSet:
         """
         names = list(dict.fromkeys(edit.direction for edit in edits))
         measured = all(one in self.effects.get(other, {}) for one in names for other in names)
-        effects = self.effects if measured else overlaps([self[name] for name in names])
-        return balanced(edits, effects)
+        if measured:
+            return balanced(edits, self.effects)
+        directions = [self[name] for name in names]
+        return balanced(
+            edits, overlaps(directions), {one.name: float(one.vector.double().norm()) for one in directions}
+        )
 
     def joined(self, others: Iterable[Direction]) -> DirectionSet:
         """This set with more directions.
@@ -278,7 +294,7 @@ class DirectionSet:
                     for name, row in header.config.get("effects", {}).items()
                 },
             )
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"{path} does not hold directions as its description promises: {error}") from error
 
 

@@ -161,6 +161,9 @@ def _native(path: Path, generator: Generator | None) -> _Source:
     stored = DirectionSet.load(path)
     if generator and stored.fingerprint != UNKNOWN:
         stored.check_generator(generator.fingerprint)
+    for one in stored:
+        if one.space == "w+":
+            _check_width(one.vector.shape[1], generator)
     published = [
         _Published(
             name=one.name,

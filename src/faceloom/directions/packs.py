@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from faceloom.directions.anchors import DirectionWarning
 from faceloom.directions.direction import Direction, DirectionSet
 from faceloom.errors import CheckpointError, DirectionError, UsageError
+from faceloom.generators.protocol import Generator
 from faceloom.settings import data_folder
 
 PLUGINS = "faceloom.directions"
@@ -218,7 +219,19 @@ def _everything(fingerprint: str) -> Iterator[tuple[str, Direction]]:
         yield from ((f"the plugin {name!r}", direction) for direction in directions)
 
 
-def with_own(directions: DirectionSet, fingerprint: str) -> DirectionSet:
-    """The set with everything of `own_directions`."""
-    more = own_directions(fingerprint, directions.names())
+def check_fits(directions: Iterable[Direction], generator: Generator) -> None:
+    """Raise DirectionError if a direction in W+ has not the shape of this generator's codes."""
+    wanted = (generator.num_ws, generator.w_dim)
+    for one in directions:
+        if one.space == "w+" and tuple(one.vector.shape) != wanted:
+            raise DirectionError(
+                f"the direction {one.name!r} is {tuple(one.vector.shape)}, and codes of this generator are {wanted}; "
+                f"`faceloom directions remove {one.name}` takes it away if it is installed"
+            )
+
+
+def with_own(directions: DirectionSet, generator: Generator) -> DirectionSet:
+    """The set with everything of `own_directions`; raises DirectionError if some of it does not fit."""
+    more = own_directions(generator.fingerprint, directions.names())
+    check_fits(more, generator)
     return directions.joined(more) if more else directions

@@ -54,7 +54,8 @@ def _free_name(one: Direction, origin: str, found: dict[str, Direction]) -> str:
     if taken.follows(one):
         return ""
     label = origin.removeprefix("directions-")
-    name, count = label if one.name in label else f"{one.name}-{label}", 2
+    named = f"-{one.name}-" in f"-{label}-"  # as whole words
+    name, count = label if named else f"{one.name}-{label}", 2
     while name in found:
         name, count = f"{one.name}-{count}", count + 1
     return name

@@ -26,7 +26,8 @@ from faceloom.types import Crop, Mask, Photo, Pixels, Points
 Float = NDArray[np.float32]
 
 WORKING_SIDE = 1280
-"""Longer side in pixels at which a photo is drawn; larger ones get the drawing enlarged."""
+"""Longer side in pixels at which a photo is drawn; larger ones get the drawing enlarged, and keep some own detail."""
+_ROWS = 256  # of a large photo at a time
 _STROKE = 0.008  # reach of the painter's strokes, in sides of the crop
 _BLOT = 0.02  # reach of the painter's brush, in sides of the crop
 
@@ -85,7 +86,7 @@ def draw_photo(photo: Photo, faces: Sequence[DrawnFace], style: str, degree: flo
         landmarks = tuple(face.landmarks() * share for face in faces)
         small = _shrunk(photo.pixels, share)
         drawn = illustrator(style).draw(small, View(side * share, landmarks), degree)
-        photo = Photo(_enlarged(drawn, photo), photo.icc_profile, photo.name)
+        photo = Photo(_enlarged(drawn, small, photo, degree), photo.icc_profile, photo.name)
     else:
         photo = _painted(photo, faces, side, share, degree)
     return photo, np.ones(photo.pixels.shape[:2], np.float32)
@@ -97,7 +98,8 @@ def _painted(photo: Photo, faces: Sequence[DrawnFace], side: float, share: float
     calm = smooth(strokes, _BLOT * side * share, 0.25)
     coloured = _recoloured(calm, [(face.plain, face.drawn) for face in faces])
     picture = small + np.float32(degree) * (calm - small) + (coloured - calm)
-    photo = Photo(_enlarged(np.clip(picture, 0.0, 1.0), photo), photo.icc_profile, photo.name)
+    pixels = _enlarged(np.clip(picture, 0.0, 1.0), small, photo, degree)
+    photo = Photo(pixels, photo.icc_profile, photo.name)
     for face in faces:
         # Its shapes alone: the colours of a small picture would lie as smudges and halos on a large one.
         flow = measure_change(face.plain, face.drawn, face.motion, people=False).flow
@@ -137,8 +139,24 @@ def _shrunk(pixels: Pixels, share: float) -> Float:
     return pixels.astype(np.float32) / 255.0
 
 
-def _enlarged(picture: Float, photo: Photo) -> Pixels:
+def _enlarged(picture: Float, small: Float, photo: Photo, degree: float) -> Pixels:
+    """A drawing of a `small` copy of a photo at the photo's own size, with the rest of the photo's own detail."""
+    if picture.shape == photo.pixels.shape:
+        return _bytes(picture)
+    pixels = _resized(picture, photo.size)
+    if degree < 1.0:
+        soft = _resized(small, photo.size)
+        for top in range(0, len(pixels), _ROWS):
+            rows = slice(top, top + _ROWS)
+            detail = photo.pixels[rows].astype(np.float32) - soft[rows]
+            pixels[rows] = np.rint(pixels[rows] + np.float32(1.0 - degree) * detail).clip(0, 255)
+    return pixels
+
+
+def _resized(picture: Float, size: tuple[int, int]) -> Pixels:
+    return np.array(Image.fromarray(_bytes(picture)).resize(size, Image.Resampling.BICUBIC))
+
+
+def _bytes(picture: Float) -> Pixels:
     pixels: Pixels = np.rint(picture * 255.0).clip(0, 255).astype(np.uint8)
-    if pixels.shape == photo.pixels.shape:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(photo.size, Image.Resampling.BICUBIC))
+    return pixels

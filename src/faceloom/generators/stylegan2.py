@@ -113,7 +113,7 @@ class StyleGAN2Config:
             if "fir_taps" in data:
                 data["fir_taps"] = tuple(float(tap) for tap in data["fir_taps"])
             return cls(**data)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CheckpointError(f"the description of the generator is malformed: {error}") from error
 
 

@@ -119,7 +119,12 @@ def _labels(sources: Sequence[Path]) -> dict[str, Mapping[str, str]]:
     for source in sources:
         text = table(source)
         if text is not None:
-            labels |= {f"{source.stem}/{row['file']}": row for row in _rows(text)}
+            rows = _rows(text)
+            if any("file" not in row for row in rows):
+                raise TrainingError(
+                    f"labels.csv of {source} needs a column 'file': the name of the picture in each row"
+                )
+            labels |= {f"{source.stem}/{row['file']}": row for row in rows}
     return labels
 
 
@@ -167,7 +172,7 @@ def _rows(text: str) -> list[Mapping[str, str]]:
     reader = csv.reader(io.StringIO(text))
     head = next(reader, [])
     rows: list[Mapping[str, str]] = []
-    for values in reader:
+    for values in filter(None, reader):  # a blank line is no row
         row: dict[str, str] = {}
         for key, value in zip(head, values, strict=False):
             if key not in row or _is_number(value):

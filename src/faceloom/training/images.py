@@ -102,12 +102,17 @@ def pictures(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def table(source: Path) -> str | None:
-    """The text of `labels.csv` in a folder or zip of pictures; None where there is none."""
+    """The text of `labels.csv` in a folder or zip of pictures; None where there is none; raises TrainingError."""
     if source.is_dir():
         path = source / LABELS_FILE
-        return path.read_text(encoding="utf-8") if path.is_file() else None
-    with zipfile.ZipFile(source) as archive:
-        return archive.read(LABELS_FILE).decode("utf-8") if LABELS_FILE in archive.namelist() else None
+        content = path.read_bytes() if path.is_file() else None
+    else:
+        with zipfile.ZipFile(source) as archive:
+            content = archive.read(LABELS_FILE) if LABELS_FILE in archive.namelist() else None
+    try:
+        return None if content is None else content.decode("utf-8-sig")  # spreadsheets put a mark before it
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{LABELS_FILE} of {source} is not in UTF-8; save it as that") from error
 
 
 def load_faces(
