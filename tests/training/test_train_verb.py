@@ -47,6 +47,12 @@ def test_a_critic_stands_alone(packed: Path, tmp_path: Path, other: tuple[str, o
     assert not (tmp_path / "out").exists()
 
 
+def test_detail_is_left_to_a_critic_alone(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(FaceloomError, match="leaves detail to a critic"):
+        call("--data", packed, "-o", tmp_path / "out", "--compare-at", 64)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_is_carried_from_call_to_call_and_grows(packed: Path, tmp_path: Path) -> None:
     words = ("--data", packed, "--recipe", "gan128", "--no-export", "--precision", "bf16")
     home, calls = tmp_path / "home", 0

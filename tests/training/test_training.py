@@ -208,6 +208,17 @@ def test_a_critic_of_features_learns_and_is_resumed(tmp_path: Path) -> None:
             Trainer(other, blobs(), tmp_path / "other")
 
 
+def test_beside_a_critic_detail_need_not_be_where_it_is_in_the_photo(tmp_path: Path) -> None:
+    config = replace(TINY, critic=0.3, perceptual=0.25, adversarial_from=0.0, half=0.1, warm=0.05)
+    fine = torch.tensor([[0.5, -0.5], [-0.5, 0.5]]).repeat(8, 8).expand(1, 3, 16, 16)
+    grain = torch.zeros(1, 3, 16, 16) + fine
+    for compared_at, costs in ((0, True), (8, False)):
+        trainer = Trainer(replace(config, compared_at=compared_at), blobs(), tmp_path / str(compared_at))
+        values = [trainer._criticised(one.requires_grad_(), 0.0 * grain)["pixel"] for one in (grain, 0.0 * grain)]
+        assert (values[0].item() > 0.1) == costs
+        assert values[1].item() == 0.0
+
+
 def test_a_critic_pulls_as_hard_as_it_is_told() -> None:
     torch.manual_seed(0)
     critic = FeatureCritic(0.3, FeatureDiscriminator([3, 3], 4), 1e-3, Processes())

@@ -50,6 +50,7 @@ class _Wishes:
     adversarial: float | None
     sharpen: float | None
     critic: float | None
+    compare_at: int | None
     start: str | None
     attributes: Path | None
     threads: int
@@ -132,6 +133,11 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str | Non
     "0.3 for instance; instead of --sharpen. A CPU can afford it.",
 )
 @click.option(
+    "--compare-at",
+    type=click.IntRange(16),
+    help="Beside --critic: compare reconstructions with photos at this size, such as 64; what is finer is its own.",
+)
+@click.option(
     "--start", metavar="MODEL", help="Model, or portable run, to start from; of the same or a smaller resolution."
 )
 @click.option(
@@ -172,6 +178,8 @@ def train(**options: Any) -> None:
         _pack(wishes, wishes.pack)
     elif wishes.critic and (wishes.sharpen or wishes.adversarial or wishes.recipe):
         raise UsageError("--critic stands alone; leave --sharpen, --adversarial and --recipe out")
+    elif wishes.compare_at and not wishes.critic:
+        raise UsageError("--compare-at leaves detail to a critic; give --critic, too")
     elif wishes.minutes is not None and wishes.images is not None:
         raise UsageError("a run ends after --minutes or after --images; give one of them")
     elif wishes.out is None:
@@ -299,6 +307,7 @@ def _config(wishes: _Wishes, networks: Start | None) -> TrainingConfig:
         "adversarial": wishes.adversarial,
         "patches": wishes.sharpen,
         "critic": wishes.critic,
+        "compared_at": wishes.compare_at,
         "seed": wishes.seed,
     }
     return replace(config, **{name: value for name, value in asked.items() if value is not None})  # type: ignore[arg-type]

@@ -41,6 +41,9 @@ class TrainingConfig:
             the picture; 0 for none. For a CPU; `adversarial` is for a GPU.
         critic: how hard a discriminator that looks through the perceptual loss's features pulls on reconstructions, as
             a share of the other losses, and as hard on pictures of nobody; 0 for none. For a CPU, instead of patches.
+        compared_at: side to which reconstructions and photos are brought before they are compared, beside a critic,
+            which alone judges what is finer; 0 for their own. An encoder that looks at small pictures cannot know where each
+            hair lies, and whoever asks for it gets the mean of all hairs: blur.
         adversarial_from: share of the budget from which the adversarial losses act.
         perceptual_size: side to which images are brought for the perceptual loss, in pixels.
         ema_steps: half-life of the averaged weights in steps.
@@ -67,6 +70,7 @@ class TrainingConfig:
     adversarial: float = 0.0
     patches: float = 0.0
     critic: float = 0.0
+    compared_at: int = 0
     adversarial_from: float = 0.5
     r1: float = 1.0
     path_length: float = 0.0

@@ -34,6 +34,7 @@ from faceloom.errors import TrainingError
 from faceloom.files import replacing
 from faceloom.generators.backends import use_backend
 from faceloom.generators.stylegan2 import StyleGAN2
+from faceloom.imaging.convert import resized
 from faceloom.inversion.losses import PERCEPTUAL_STAGES, PerceptualDistance, pixel_distance
 from faceloom.training.adversary import (
     JUDGES_RATE,
@@ -328,19 +329,25 @@ class Trainer:
         return values
 
     def _criticised(self, drawn: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """`_distances` of the first pictures drawn, and what the critic of features says of all; one look at each."""
+        """`_distances` of the first pictures drawn, and what the critic of features says of all; one look at each.
+
+        A second one at smaller copies where those are compared.
+        """
         assert self.perceptual is not None
         assert self.feature_critic is not None
         count, config = len(target), self.config
         with self.arithmetic.casting(self.device):
             maps, wanted = [one.float() for one in self.perceptual.maps(drawn)], self.perceptual.maps(target)
         real = [one.detach().float() for one in wanted]
-        distances = self.perceptual.between([one[:count] for one in maps], unit_features(real))
-        values = {
-            "pixel": pixel_distance(drawn[:count], target).mean() * config.pixel,
-            "perceptual": distances.mean() * config.perceptual,
-            "discriminator": self.feature_critic.learn(real, maps),
-        }
+        if 0 < config.compared_at < target.shape[-1]:
+            values = self._distances(*(resized(one, config.compared_at) for one in (drawn[:count], target)))
+        else:
+            distances = self.perceptual.between([one[:count] for one in maps], unit_features(real))
+            values = {
+                "pixel": pixel_distance(drawn[:count], target).mean() * config.pixel,
+                "perceptual": distances.mean() * config.perceptual,
+            }
+        values["discriminator"] = self.feature_critic.learn(real, maps)
         others = values["pixel"] + values["perceptual"]
         values["features"] = self.feature_critic.fooled(drawn, maps, others)
         return values
