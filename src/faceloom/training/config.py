@@ -42,8 +42,8 @@ class TrainingConfig:
         critic: how hard a discriminator that looks through the perceptual loss's features pulls on reconstructions, as
             a share of the other losses, and as hard on pictures of nobody; 0 for none. For a CPU, instead of patches.
         compared_at: side to which reconstructions and photos are brought before they are compared, beside a critic,
-            which alone judges what is finer; 0 for their own. An encoder that looks at small pictures cannot know where each
-            hair lies, and whoever asks for it gets the mean of all hairs: blur.
+            which alone judges what is finer; 0 for their own. An encoder that looks at small pictures cannot know where
+            each hair lies, and whoever asks for it gets the mean of all hairs: blur.
         adversarial_from: share of the budget from which the adversarial losses act.
         perceptual_size: side to which images are brought for the perceptual loss, in pixels.
         ema_steps: half-life of the averaged weights in steps.
