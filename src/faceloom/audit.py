@@ -165,7 +165,10 @@ def audit(
     for number, path in enumerate(photos, start=1):
         missing = _missing(known.get(path.name, {}), chosen)
         if missing and (minutes is None or time.monotonic() - started < 60.0 * minutes):
-            note = _one_photo(model, path, missing, panel, place)
+            try:
+                note = _one_photo(model, path, missing, panel, place)
+            except MissingExtraError:  # which may be here the next time
+                continue
             known[path.name] = None if note is None else {**(known.get(path.name) or {}), **note}
             _append(notes, {"key": key, "photo": path.name, "note": note})
         if progress is not None:
@@ -182,7 +185,7 @@ def _one_photo(
     """By `_mark` (and "" before), scores, with the distance of identities under "identity"; None without a face."""
     try:
         editor = on_crop(Editor.open(open_photo(path), model=model, fidelity=fidelity))
-    except (FaceError, PhotoError, MissingExtraError):
+    except (FaceError, PhotoError):
         return None
     face = editor.faces[0].crop.face
     before, person = panel.look(editor.photo, face)

@@ -476,3 +476,19 @@ def test_an_exported_run_is_a_model(tmp_path: Path) -> None:
     with torch.no_grad():
         darker, brighter = (model.generator.synthesize(codes + side * step).mean().item() for side in (-1.0, 1.0))
     assert brighter > darker
+
+
+def test_a_run_whose_weights_went_wrong_is_not_saved(tmp_path: Path) -> None:
+    trainer = Trainer(TINY, blobs(), tmp_path / "run")
+    values = trainer.step()
+    with torch.no_grad():
+        next(trainer.generator.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingError, match="a weight is not a number"):
+        trainer._keep(values, lambda: None)
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
+    sources = [tmp_path / year / "photos" for year in ("2020", "2021")]
+    with pytest.raises(TrainingError, match="two sources are called 'photos'"):
+        load_faces(sources, 32)

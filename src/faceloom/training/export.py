@@ -28,6 +28,7 @@ from faceloom.directions.regression import MIN_LABELS, Slope, regress
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.generators.stylegan2 import StyleGAN2
 from faceloom.imaging.convert import image_batches
+from faceloom.inversion.wspace import measure_w
 from faceloom.metrics.judges import Judge, installed_judges
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE
 from faceloom.training.attributes import Attribute, labels_seen
@@ -95,8 +96,10 @@ def export_model(
     seen = faces.subset(~faces.held_out)
     codes = base_codes(encoder, seen)
     encoder.w_deviation.copy_(codes.std(dim=0))
-    generator.w_mean.copy_(codes.mean(dim=0))
-    if not trainer.config.adversarial:
+    if trainer.config.adversarial:  # people who do not exist have a mean of their own
+        generator.w_mean.copy_(measure_w(generator).w.mean)
+    else:
+        generator.w_mean.copy_(codes.mean(dim=0))
         fit_mapping(generator.mapping, codes)
         say(f"mapping set to the mean and covariance of {len(codes)} codes")
     for module in (generator, encoder):
@@ -304,7 +307,7 @@ class Bench:
         result, measured = [], {}
         for one in cleaned:
             kept = predicted[one.name][one.name] / max(1e-3, effects[one.name][one.name])
-            scaled = one.scaled(min(LARGEST_REPAIR, 1.0 / max(kept, 1e-3)))
+            scaled = one.scaled(min(LARGEST_REPAIR, 1.0 / max(kept, 1e-3))) if project else one
             result.append(replace(scaled, range=self.limits(one.range, scaled)))
             measured[one.name] = self._rounded(scaled)
         return result, measured

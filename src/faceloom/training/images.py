@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -136,6 +137,9 @@ def load_faces(
     Raises:
         TrainingError: if a source cannot be read, or no face is usable.
     """
+    stems = Counter(source.stem for source in sources)
+    if stems and max(stems.values()) > 1:  # faces and their labels are told apart by it
+        raise TrainingError(f"two sources are called {stems.most_common(1)[0][0]!r}; rename one of them")
     found: list[tuple[str, Crop]] = []
     every = [(f"{source.stem}/{name}", load) for source in sources for name, load in pictures(source)]
     for number, (name, load) in enumerate(every, start=1):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, distributed
 from faceloom.errors import TrainingError
 
 _R = TypeVar("_R")
+_PATIENCE = timedelta(hours=12)  # of those who wait while the first process finds faces
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     return Processes(distributed.get_rank(), count), device
 
 

@@ -251,7 +251,7 @@ class Trainer:
         judging = self.adversary is not None and share >= max(config.adversarial_from, config.half)
         resolution = config.resolution // 2 if share < config.half else config.resolution
         values, ws = self._codes(real[: max(1, round(len(real) * config.reconstructed))])
-        grainy = self.critic is not None and share >= config.adversarial_from
+        grainy = self.critic is not None and share >= max(config.adversarial_from, config.half)
         criticised = self.feature_critic is not None and share >= max(config.adversarial_from, config.half)
         if judging:
             # Reconstructions and samples are drawn at once: half as many kernels to start, and one program to compile.
@@ -466,6 +466,9 @@ class Trainer:
 
     def _keep(self, values: dict[str, Tensor], saved: Callable[[], None]) -> None:
         self._numbers(values)  # a run that went wrong is not saved over one that did not
+        sizes = torch.stack([parameter.detach().float().norm() for parameter in self._parameters])
+        if not bool(sizes.isfinite().all()):
+            raise TrainingError(f"a weight is not a number after {self.progress.images} images; lower the rate")
         if self.processes.first:
             self.save()
             saved()
