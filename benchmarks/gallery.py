@@ -92,8 +92,9 @@ def main() -> None:
         heads = ["photo", "drawn", *(trial.label for trial in TRIALS)]
         sheet = Photo(grid(rows[part], names[part], heads, cell=160))
         save_photo(sheet, options.out / f"sheet-{start // ROWS_PER_SHEET + 1}.jpg")
+    place = "as it comes" if options.fidelity is None else f"{options.fidelity:g}"
     print(
-        f"{len(names)} photos, paste {options.paste}, fidelity {options.fidelity or 'as it comes'}, "
+        f"{len(names)} photos, paste {options.paste}, fidelity {place}, "
         f"generator {model.generator.fingerprint}, {time.monotonic() - started:.0f} s"
     )
     panel.print_table()

@@ -54,6 +54,8 @@ def rows(size: int, device: torch.device, runs: int) -> list[str]:
     names: tuple[Literal["plain", "half"], ...] = ("plain", "half")
     for name in names:
         draw, cached = generator.synthesize, PrefixCache(generator).synthesize
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         with use_backend(name), torch.inference_mode():
             full = milliseconds(draw, codes, device)
             recorded = milliseconds(cached, codes, device)
