@@ -300,9 +300,9 @@ def test_a_style_is_learnt_in_the_page(open_quickly: Any, studio_url: str) -> No
     content = (ROOT / "examples" / "beard.jpg").read_bytes()
     chooser.set_input_files({"name": "Old Master.jpg", "mimeType": "image/jpeg", "buffer": content})
     expect(page.get_by_role("progressbar", name=WORDS["style.running"])).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text(WORDS["style.learnt"].format(name="Old Master"))).to_be_visible(timeout=PATIENCE)
-    page.go_back()
+    page.go_back()  # it goes on meanwhile
     wait_until_ready(page)
+    expect(page.get_by_text(WORDS["style.learnt"].format(name="Old Master"))).to_be_visible(timeout=PATIENCE)
     twin = page.get_by_role("region", name=WORDS["twins"]).get_by_role("button", name="Old Master")
     twin.click()
     until(page, lambda: project_of(page)["steps"][-1]["recipe"]["twin"] == "old-master")

@@ -10,13 +10,12 @@ const EVERY_MS = 700;
 export class Watch {
   job = $state.raw<Job>();
   readonly running = $derived(this.job?.state === "queued" || this.job?.state === "running");
-  private gone = false;
 
   /** Begin, and look how far it is until it is done; resolves with it, or with nothing if it failed. */
   async run(begin: () => Promise<Job>): Promise<Job | undefined> {
     try {
       let job = (this.job = await begin());
-      while (!this.gone && (job.state === "queued" || job.state === "running")) {
+      while (job.state === "queued" || job.state === "running") {
         await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
         const { id } = job;
         job = this.job = await server.insist(() => api.job(id));
@@ -24,12 +23,12 @@ export class Watch {
       if (job.state === "failed") notices.refused(said(job.message));
       return job.state === "done" ? job : undefined;
     } catch (error) {
+      this.job = undefined; // the server began anew, and knows of none
       notices.failed(error);
       return undefined;
     }
   }
-
-  close(): void {
-    this.gone = true;
-  }
 }
+
+/** What the workshop has begun; it goes on, and is told when done, while somebody looks at a photo. */
+export const watches = { style: new Watch(), discover: new Watch(), models: new Watch() };
