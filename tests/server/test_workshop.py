@@ -207,3 +207,19 @@ def test_directions_that_are_kept_at_once_are_all_kept(server: Server) -> None:
     left = {one["name"] for one in client.delete("/api/directions/studio").json()["directions"]}
     assert offered - left == {"studio"}
     server.assert_refused(client.delete("/api/directions/age"), 404, "not_found")
+
+
+def test_a_project_keeps_the_tools_of_its_model(server: Server, ready: str, tmp_path: Path) -> None:
+    config = StyleGAN2Config(resolution=16, z_dim=8, w_dim=8, mapping_layers=2, channels=(8, 8, 8))
+    native.save_generator(tmp_path / "tiny.safetensors", StyleGAN2(config))
+    content = (tmp_path / "tiny.safetensors").read_bytes()
+    client = server.client
+    _finished(server, client.post("/api/models/import", content=content, headers={"X-File-Name": "tiny.safetensors"}))
+    before = client.get(f"/api/projects/{ready}/tools").json()
+    status = client.post("/api/models/tiny/use").json()
+    assert {key: status[key] for key in before} != before
+    assert before["model"]["id"] == "default"
+    assert client.get(f"/api/projects/{ready}/tools").json() == before
+    client.post("/api/models/default/use")
+    assert {key: client.get("/api/status").json()[key] for key in before} == before
+    server.assert_refused(client.get(f"/api/projects/{NOBODY}/tools"), 404, "not_found")

@@ -261,6 +261,7 @@ def test_cancel_and_again(open_page: Any, studio_url: str) -> None:
     words = words_of("en")
     page: Page = open_page(studio_url)
     page.locator(".sample").first.click()
+    page.wait_for_url("**/#/project/*", timeout=PATIENCE)
     button(page, words["cancel"]).click()
     again = button(page, words["invert.again"])
     ready = button(page, words["save"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,20 @@ def test_server_killed_and_restarted(
     smile.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    path = f"/api/projects/{page.url.rsplit('/', 1)[1]}"
-    # A step is kept once the slider has rested, so only the server can tell that it is.
-    kept = (
-        "async ([path, amount]) => (await (await fetch(path)).json()).steps.at(-1).recipe.edits[0]?.amount === amount"
-    )
-    page.wait_for_function(kept, arg=[path, 0.5], timeout=PATIENCE)
+    path = f"http://127.0.0.1:{port}/api/projects/{page.url.rsplit('/', 1)[1]}"
+
+    def wait_until_kept(amount: float) -> None:
+        """A step is kept once the slider has rested, so only the server can tell that it is."""
+        end = time.monotonic() + PATIENCE / 1000
+        while True:
+            answer = page.request.get(path)
+            edits = answer.json()["steps"][-1]["recipe"]["edits"] if answer.ok else []
+            if edits and edits[0]["amount"] == amount:
+                return
+            assert time.monotonic() < end, edits
+            page.wait_for_timeout(50)
+
+    wait_until_kept(0.5)
     expect(page.get_by_text(WORDS["saved"])).to_be_attached(timeout=PATIENCE)
 
     server.kill()
@@ -46,10 +55,10 @@ def test_server_killed_and_restarted(
 
     start_studio(tmp_path, port)
     expect(page.get_by_text(WORDS["lost.title"])).to_be_hidden(timeout=PATIENCE)
-    page.wait_for_function(kept, arg=[path, 1.0], timeout=PATIENCE)
+    wait_until_kept(1.0)
     expect(page.get_by_text(WORDS["saved"])).to_be_attached(timeout=PATIENCE)
     expect(smile).to_have_value("1")
-    project = page.request.get(f"http://127.0.0.1:{port}{path}").json()
+    project = page.request.get(path).json()
     amounts = [edit["amount"] for step in project["steps"] for edit in step["recipe"]["edits"]]
     assert amounts == sorted(set(amounts)), "nothing twice, and in order"
     assert {0.5, 0.8, 1.0} <= set(amounts), "the step made before the end, and those made while the server was away"

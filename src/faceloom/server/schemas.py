@@ -124,15 +124,20 @@ class Features(BaseModel):
     sticker: bool
 
 
-class Status(BaseModel):
-    """Everything the page needs to draw itself."""
+class Tools(BaseModel):
+    """What a model can do to a face."""
 
-    version: str
-    device: str
     model: ModelInfo
     directions: list[DirectionInfo]
     twins: list[TwinInfo]
     presets: list[PresetInfo]
+
+
+class Status(Tools):
+    """Everything the page needs to draw itself; the tools are those of new projects."""
+
+    version: str
+    device: str
     limits: Limits
     formats: Formats
     features: Features

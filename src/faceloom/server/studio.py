@@ -26,7 +26,7 @@ from faceloom.server.photos import Photos
 from faceloom.server.pictures import Pictures
 from faceloom.server.projects import Projects
 from faceloom.server.samples import Samples
-from faceloom.server.schemas import Features, Formats, Limits, ModelInfo, Status
+from faceloom.server.schemas import Features, Formats, Limits, ModelInfo, Status, Tools
 from faceloom.server.store import DATABASE, Store, is_id
 from faceloom.server.uploads import Uploads
 from faceloom.server.workshop import Workshop
@@ -129,14 +129,9 @@ class Studio:
         """Everything the page needs to draw itself; waits for the model."""
         model = self.model()
         return Status(
+            **_tools(model).model_dump(),
             version=faceloom.__version__,
             device=str(model.device),
-            model=ModelInfo(
-                id=model.id, resolution=model.generator.resolution, fingerprint=model.generator.fingerprint
-            ),
-            directions=describe_directions(model),
-            twins=list_twins(model),
-            presets=list_presets(model),
             limits=Limits(upload_bytes=self.settings.upload_bytes, pixels=self.settings.pixels),
             formats=Formats(heic=find_spec("pillow_heif") is not None),
             features=Features(
@@ -149,6 +144,11 @@ class Studio:
             ),
             provenance=mark_in_use(),
         )
+
+    def tools(self, project: str) -> Tools:
+        """What can be done in a project, which has the model that it was begun with; raises Refusal 404."""
+        name = self.store.source(project).model
+        return _tools(self.engine.submit(lambda: self.openings.model(name), Priority.PREVIEW).result())
 
     def model(self) -> Model:
         """The model for new projects; may be called from any thread but the engine's."""
@@ -184,6 +184,16 @@ class Studio:
             for folder in (self.settings.data / name).iterdir():
                 if is_id(folder.name) and folder.name not in known:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tools(model: Model) -> Tools:
+    generator = model.generator
+    return Tools(
+        model=ModelInfo(id=model.id, resolution=generator.resolution, fingerprint=generator.fingerprint),
+        directions=describe_directions(model),
+        twins=list_twins(model),
+        presets=list_presets(model),
+    )
 
 
 def _check_ours(data: Path) -> None:

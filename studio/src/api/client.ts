@@ -83,6 +83,7 @@ export const upload = (file: Blob, name: string, signal: AbortSignal) =>
   );
 
 export const projects = () => answer<T.ProjectBrief[]>(client.GET("/api/projects"));
+export const tools = (id: string) => answer<T.Tools>(client.GET("/api/projects/{project_id}/tools", on(id)));
 export const project = (id: string) => answer<T.Project>(client.GET("/api/projects/{project_id}", on(id)));
 export const addProject = (photoId: string, faces: "all" | number[], name: string) =>
   answer<T.Project>(client.POST("/api/projects", { body: { photo: photoId, faces, name } }));

@@ -10,6 +10,7 @@ export type Twin = Schemas["TwinInfo"];
 export type Preset = Schemas["PresetInfo"];
 export type Features = Schemas["Features"];
 export type Status = Schemas["Status"];
+export type Tools = Schemas["Tools"];
 export type Sample = Schemas["Sample"];
 export type PhotoInfo = Schemas["PhotoInfo"];
 export type Project = Schemas["Project"];

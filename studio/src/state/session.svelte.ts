@@ -1,7 +1,7 @@
 /** The project on the page: its history, the recipe under the sliders, and the live picture. */
 import * as api from "../api/client";
 import { Live, type Frame } from "../api/live";
-import type { Preset, Project, Recipe, Step } from "../api/types";
+import type { Preset, Project, Recipe, Step, Tools } from "../api/types";
 import { Refused } from "../lib/errors";
 import { describe } from "../lib/labels";
 import { isOriginal, sameRecipe, withAmount, withPreset } from "../lib/recipe";
@@ -45,6 +45,8 @@ export class Session {
   look = $state(0);
   private unsettled = $state(false);
 
+  /** What the project's model can do, which need not be the model that new projects get. */
+  readonly tools = $derived.by<Tools>(() => (server.status?.model.id === this.own.model.id ? server.status : this.own));
   readonly original = $derived(isOriginal(this.recipe));
   readonly step = $derived(this.steps.find((step) => step.id === this.current));
   readonly canUndo = $derived(this.step?.parent != null || this.unsettled);
@@ -62,7 +64,11 @@ export class Session {
   private nextLocal = 1;
   private closed = false;
 
-  constructor(project: Project) {
+  /** `own`: what the project's model could do when it was opened. */
+  constructor(
+    project: Project,
+    private readonly own: Tools,
+  ) {
     this.take(project);
     this.live = new Live(project.id, {
       frame: (frame) => this.onFrame(frame),
@@ -121,7 +127,7 @@ export class Session {
   setPreset(preset: Preset | undefined, strength = preset?.strength ?? 1): void {
     const base = this.preset?.base ?? this.recipe;
     this.preset = preset && { preset, strength, base };
-    const directions = server.status?.directions ?? [];
+    const { directions } = this.tools;
     const edited = preset ? withPreset(base, preset, strength, directions, this.project.readings ?? {}) : base;
     this.change(preset?.twin ? { ...edited, twin: preset.twin, degree: Math.min(1, strength) } : edited);
   }

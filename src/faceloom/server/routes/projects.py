@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from faceloom.server.answers import PathId, StudioDep
-from faceloom.server.schemas import Again, NewProject, NewStep, Project, ProjectBrief, ProjectChange, StepInfo
+from faceloom.server.schemas import Again, NewProject, NewStep, Project, ProjectBrief, ProjectChange, StepInfo, Tools
 
 router = APIRouter(tags=["projects"])
 
@@ -27,6 +27,12 @@ def list_projects(studio: StudioDep) -> list[ProjectBrief]:
 def get_project(studio: StudioDep, project_id: PathId) -> Project:
     """One of them, with its history."""
     return studio.store.get_project(project_id)
+
+
+@router.get("/api/projects/{project_id}/tools")
+def get_tools(studio: StudioDep, project_id: PathId) -> Tools:
+    """What can be done in it: the directions, twins and presets of the model that it was begun with."""
+    return studio.tools(project_id)
 
 
 @router.patch("/api/projects/{project_id}")
