@@ -57,7 +57,7 @@ def test_effects_are_differences_of_readings(generator: StyleGAN2) -> None:
     assert judged == pytest.approx(gap / deviations["brightness", "light"], rel=1e-3)
     assert judged_effect(judges, "age", pair, deviations) is None  # type: ignore[arg-type]
     assert factor_of(0.8) == pytest.approx(1.25)
-    assert factor_of(0.01) == factor_of(-1.0) == 2.0
+    assert (factor_of(0.01), factor_of(-1.0)) == (2.0, 1.0)
 
 
 def test_measured_side_effects_are_taken_out() -> None:

@@ -86,8 +86,8 @@ def judged_deviations(judges: Sequence[Judge], generator: Generator, codes: Tens
 def factor_of(effect: float) -> float:
     """What scales a step to an effect of one standard deviation; at most 2.
 
-    What hardly shows never will, and what is far from the codes of faces shows as anything but the attribute. A step that
-    shows as the opposite is left as it is.
+    What hardly shows never will, and what is far from the codes of faces shows as anything but the attribute. A step
+    that shows as the opposite is left as it is.
     """
     return min(LARGEST_FACTOR, 1.0 / max(effect, 1e-3)) if effect > 0.0 else 1.0
 
