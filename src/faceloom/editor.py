@@ -209,12 +209,15 @@ class Editor:
         Raises:
             UsageError: if the recipe is for another model, or has an edit that the model does not know.
         """
+        self._check_model(recipe)
+        return self._moved(recipe, [face.tuning for face in self.faces])
+
+    def _check_model(self, recipe: Recipe) -> None:
         if recipe.model != self.model.id:
             raise UsageError(
                 f"the recipe is for the model {recipe.model!r}, and the photo was opened with "
                 f"{self.model.id!r}; open it with the recipe's model"
             )
-        return self._moved(recipe, [face.tuning for face in self.faces])
 
     def _moved(self, recipe: Recipe, tunings: Sequence[Tuning | None]) -> Tensor:
         codes = torch.stack([face.latent.codes for face in self.faces])
@@ -296,7 +299,7 @@ class Editor:
 
     def _render_twin(self, recipe: Recipe, cancelled: Callable[[], bool] | None) -> Render:
         """`render` with a twin."""
-        self.codes(recipe)  # is it for this model?
+        self._check_model(recipe)
         twin, transferred = self.model.twins[recipe.twin], recipe.paste == "transfer"
         drawer = blended(twin, self.model.generator, round(float(recipe.degree), 3))
         # All of a tuning would draw a photo again; none of it, somebody else.

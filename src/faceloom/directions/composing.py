@@ -43,6 +43,14 @@ class Move(Protocol):
         ...
 
 
+def summed(edits: Sequence[Edit]) -> dict[str, float]:
+    """How much the edits have of each direction together, in the order of their first mention."""
+    amounts: dict[str, float] = {}
+    for edit in edits:
+        amounts[edit.direction] = amounts.get(edit.direction, 0.0) + edit.amount
+    return amounts
+
+
 def overlaps(directions: Sequence[Move]) -> dict[str, dict[str, float]]:
     """The cosine between each direction and each other one; 0 between W+ and S. Bends do not count."""
     table: dict[str, dict[str, float]] = {}
@@ -67,9 +75,7 @@ def balanced(edits: Sequence[Edit], effects: Effects, lengths: Mapping[str, floa
     Returns:
         One edit for each direction, in the order of their first mention, within the largest amount a recipe allows.
     """
-    wanted: dict[str, float] = {}
-    for edit in edits:
-        wanted[edit.direction] = wanted.get(edit.direction, 0.0) + edit.amount
+    wanted = summed(edits)
     names = list(wanted)
     if not names:
         return ()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from faceloom.checkpoints import native
-from faceloom.directions.composing import Effects, balanced, overlaps
+from faceloom.directions.composing import Effects, balanced, overlaps, summed
 from faceloom.errors import CheckpointError, DirectionError, UsageError
 from faceloom.recipe import Edit
 
@@ -181,10 +181,7 @@ class DirectionSet:
 
     def _summed(self, edits: Sequence[Edit]) -> list[tuple[Direction, float]]:
         """Each direction once, with all that the edits have of it: bent ones do not move in proportion."""
-        amounts: dict[str, float] = {}
-        for edit in edits:
-            amounts[edit.direction] = amounts.get(edit.direction, 0.0) + edit.amount
-        return [(self[name], amount) for name, amount in amounts.items()]
+        return [(self[name], amount) for name, amount in summed(edits).items()]
 
     def moves(self) -> Tensor | None:
         """The directions in W+, one deviation each, unbent, (K, num_ws, w_dim); None where there are none."""

@@ -21,13 +21,13 @@ from faceloom.domains.colour import to_lab, to_rgb
 from faceloom.domains.illustrators import View, illustrator
 from faceloom.faces.landmarks import apply
 from faceloom.faces.transfer import Change, apply_change, measure_change
+from faceloom.faces.warp import Roi, in_bands
 from faceloom.types import Crop, Mask, Photo, Pixels, Points
 
 Float = NDArray[np.float32]
 
 WORKING_SIDE = 1280
 """Longer side in pixels at which a photo is drawn; larger ones get the drawing enlarged, and keep some own detail."""
-_ROWS = 256  # of a large photo at a time
 _STROKE = 0.008  # reach of the painter's strokes, in sides of the crop
 _BLOT = 0.02  # reach of the painter's brush, in sides of the crop
 
@@ -50,11 +50,6 @@ class DrawnFace:
     mask: Mask
     motion: Mask
     edit: Change | None = None
-
-    @property
-    def side(self) -> float:
-        """Side of the crop in photo pixels."""
-        return self.crop.side
 
     def landmarks(self) -> Points:
         """(68, 2) in photo pixels, as the edits moved them."""
@@ -81,7 +76,7 @@ def draw_photo(photo: Photo, faces: Sequence[DrawnFace], style: str, degree: flo
         The drawn photo, and the mask of what was drawn: all of it.
     """
     share = min(1.0, WORKING_SIDE / max(photo.size))
-    side = float(np.median([face.side for face in faces]))
+    side = float(np.median([face.crop.side for face in faces]))
     if style:
         landmarks = tuple(face.landmarks() * share for face in faces)
         small = _shrunk(photo.pixels, share)
@@ -146,10 +141,12 @@ def _enlarged(picture: Float, small: Float, photo: Photo, degree: float) -> Pixe
     pixels = _resized(picture, photo.size)
     if degree < 1.0:
         soft = _resized(small, photo.size)
-        for top in range(0, len(pixels), _ROWS):
-            rows = slice(top, top + _ROWS)
-            detail = photo.pixels[rows].astype(np.float32) - soft[rows]
-            pixels[rows] = np.rint(pixels[rows] + np.float32(1.0 - degree) * detail).clip(0, 255)
+
+        def detailed(band: Roi) -> None:
+            detail = photo.pixels[band].astype(np.float32) - soft[band]
+            pixels[band] = np.rint(pixels[band] + np.float32(1.0 - degree) * detail).clip(0, 255)
+
+        in_bands(detailed, (slice(0, photo.size[1]), slice(0, photo.size[0])))
     return pixels
 
 
