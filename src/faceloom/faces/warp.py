@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional
 
 from faceloom.parallel import in_parallel, pieces_of
@@ -88,7 +89,7 @@ class CropSampler:
         """
         size = min(values.shape[0], math.ceil(crop.side * _FINENESS))
         self._source = _prepared(values, (size, size), kernel)
-        self._from_photo = crop.from_photo(self._source[0].width)
+        self._from_photo = crop.from_photo(self._source.shape[3])
 
     def __call__(self, roi: Roi) -> NDArray[np.float32]:
         """The values in a region (h, w) of the photo: (h, w, C) float32, 0 where the square does not reach."""
@@ -141,7 +142,7 @@ def roi_to_crop(
     scale = min(1.0, size / crop.side * _FINENESS)
     small = (math.ceil(width * scale), math.ceil(height * scale))
     source = _prepared(values, small, kernel)
-    to_source = np.diag([source[0].width / width, source[0].height / height, 1.0])
+    to_source = np.diag([source.shape[3] / width, source.shape[2] / height, 1.0])
     return _sample(source, to_source @ _shift(-roi[1].start, -roi[0].start) @ crop.to_photo(size), (size, size))
 
 
@@ -161,9 +162,10 @@ def _shift(x: float, y: float) -> Matrix:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
-def _prepared(values: NDArray[np.float32], size: tuple[int, int], kernel: Kernel) -> list[Image.Image]:
-    """Each channel of (H, W, C) values as a picture, averaged down to a size and then enlarged for a smooth kernel."""
-    return [_prepared_plane(np.ascontiguousarray(plane), size, kernel) for plane in np.moveaxis(values, 2, 0)]
+def _prepared(values: NDArray[np.float32], size: tuple[int, int], kernel: Kernel) -> Tensor:
+    """Values (H, W, C) averaged down to a size (w, h), and then enlarged for a smooth kernel: (1, C, h, w)."""
+    planes = [_prepared_plane(np.ascontiguousarray(plane), size, kernel) for plane in np.moveaxis(values, 2, 0)]
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes]))[None]
 
 
 def _prepared_plane(plane: NDArray[np.float32], size: tuple[int, int], kernel: Kernel) -> Image.Image:
@@ -175,12 +177,11 @@ def _prepared_plane(plane: NDArray[np.float32], size: tuple[int, int], kernel: K
     return image.resize(size, Image.Resampling.LANCZOS).resize(enlarged, Image.Resampling.BICUBIC)
 
 
-def _sample(planes: list[Image.Image], matrix: Matrix, size: tuple[int, int]) -> NDArray[np.float32]:
+def _sample(source: Tensor, matrix: Matrix, size: tuple[int, int]) -> NDArray[np.float32]:
     """Values at `matrix @ (x, y, 1)` for each pixel centre (x, y) of a picture of the given size, bilinear."""
     width, height = size
-    if not planes or not width or not height:
-        return np.zeros((height, width, len(planes)), dtype=np.float32)
-    source = torch.from_numpy(np.stack([np.asarray(plane) for plane in planes]))[None]
+    if not width or not height:
+        return np.zeros((height, width, source.shape[1]), dtype=np.float32)
     # To where grid_sample has the edges of the source, -1 and 1.
     scaled = np.diag([2.0 / source.shape[3], 2.0 / source.shape[2]]) @ matrix[:2] - [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
     x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
