@@ -69,6 +69,17 @@ def test_only_what_changed_is_drawn() -> None:
     assert drawn_blocks(cache, ws) == [2, 3]
 
 
+def test_maps_of_a_preview_that_could_not_be_kept_are_not_made() -> None:
+    generator = make()
+    ws = generator.map(torch.randn(1, 6))
+    maps = 4 * 8 * 16 * 16
+    for room, made in ((maps - 1, False), (maps, True)):
+        cache = PrefixCache(generator, room)
+        with patch.object(generator, "paint", wraps=generator.paint) as paint:
+            assert torch.equal(cache.synthesize(ws, resolution=16), generator.synthesize(ws, resolution=16))
+        assert (2 in [call.args[0] for call in paint.call_args_list]) is made
+
+
 def test_cancelling_stops_between_layers_and_keeps_what_is_done() -> None:
     generator = make()
     cache = PrefixCache(generator)

@@ -183,7 +183,8 @@ class PrefixCache:
         for index in range(start, last + 1):
             kept = memory.blocks[index]
             doubled = self._doubled(index) if known else None
-            if index == self._last:  # nothing follows its maps, so they are not even made
+            # Where nothing follows the maps, or nobody could keep them for what does, they are not even made.
+            if index == self._last or (index == last and kept.x is None and not self._has_room(index)):
                 painted = cast(Tensor, kept.rgb), image
                 image = kept.image = self._features(index, x, noise, check, doubled, painted)
                 kept.used = memory.clock
@@ -200,6 +201,12 @@ class PrefixCache:
         self._evict()
         assert image is not None
         return image.clone()
+
+    def _has_room(self, index: int) -> bool:
+        """Whether the feature maps after this block could be kept at all."""
+        config, const = self.generator.config, self.generator.const
+        count = self._memory.blocks[index].styles[0].shape[0]
+        return count * config.channels[index] * (4 << index) ** 2 * const.element_size() <= self.max_bytes
 
     def _features(
         self,
