@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from faceloom.generators import ops
-from faceloom.generators.derived import wants_gradients
+from faceloom.generators.derived import derived, wants_gradients
 from faceloom.generators.fused import rgb
 from faceloom.generators.fused.packing import LANES, padded
 from faceloom.generators.fused.threads import MOVED, useful_threads
@@ -79,7 +79,7 @@ def _filters(weight: Tensor, styles: Tensor) -> Tensor:
 
 
 def _taps(kernel: Tensor) -> Tensor:
-    return (kernel.sum(0) * 2.0).contiguous()
+    return derived(kernel, "fused taps", lambda plain: (plain.sum(0) * 2.0).contiguous())
 
 
 class _ToRGB(torch.autograd.Function):

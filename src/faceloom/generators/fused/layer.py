@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from faceloom.generators import ops
-from faceloom.generators.derived import wants_gradients
+from faceloom.generators.derived import derived, wants_gradients
 from faceloom.generators.fused import backward, forward, image
 from faceloom.generators.fused.packing import LANES, padded
 from faceloom.generators.fused.sizes import Activation
@@ -38,7 +38,7 @@ def styled_convolution(
         else:
             strength = strength.detach()
     grain = None if noise is None else noise.squeeze(1).contiguous()
-    taps = None if up_kernel is None else up_kernel.sum(0).flip(0) * 2.0
+    taps = None if up_kernel is None else derived(up_kernel, "fused mirrored taps", _mirrored_taps)
     outputs, inputs = weight.shape[:2]
     more, extra = padded(inputs, LANES) - inputs, padded(outputs, LANES) - outputs
     if more:
@@ -53,6 +53,10 @@ def styled_convolution(
     y: Tensor = _StyledConvolution.apply(*given, act)  # type: ignore[no-untyped-call]
     y = y[:, :outputs] if extra else y
     return y if painting is None else image.paint(y, painting)
+
+
+def _mirrored_taps(kernel: Tensor) -> Tensor:
+    return kernel.sum(0).flip(0) * 2.0
 
 
 class _StyledConvolution(torch.autograd.Function):
