@@ -17,10 +17,14 @@ from faceloom.parallel import in_parallel, pieces_of
 from faceloom.settings import BackendName
 
 pytest.importorskip("numba")
-from faceloom.generators.fused import image, layer, products, same, sizes, threads, tiles
+from faceloom.generators.fused import image, layer, products, same, sizes, threads, tiles, vectors
 
 KERNEL = ops.fir_kernel()
-PATIENT = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(
+    deadline=None,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 
 
 def leaves(*tensors: Tensor) -> list[Tensor]:
@@ -367,6 +371,40 @@ def test_products_of_any_number_of_rows_agree_with_float64(rows: int) -> None:
     products.multiply_panel(a.data_ptr(), 4 * 40, b.data_ptr(), rows, 40, c.data_ptr(), 4 * 16)
     assert_same([c[:rows].double()], [a.double() @ b.double()])
     assert torch.equal(c[rows], torch.full((16,), 7.0))
+
+
+@PATIENT
+@given(
+    count=st.integers(1, 2),
+    inputs=st.sampled_from([8, 24, 64, 70]),
+    outputs=st.sampled_from([1, 4, 12, 64]),
+    biased=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_products_with_a_vector_agree_with_float64(
+    monkeypatch: pytest.MonkeyPatch, count: int, inputs: int, outputs: int, biased: bool, seed: int
+) -> None:
+    monkeypatch.setattr(vectors, "_LEAST", 0)
+    torch.manual_seed(seed)
+    x, weight, bias = torch.randn(count, 3, inputs)[:, 1], torch.randn(outputs, inputs), torch.randn(outputs)
+    found = vectors.linear(x, weight, bias if biased else None, gain=0.3, bias_gain=1.7)
+    wanted = 0.3 * x.double() @ weight.double().t() + (1.7 * bias.double() if biased else 0.0)
+    assert_same([found.double()], [wanted])
+
+
+def test_a_vector_is_multiplied_by_compiled_code_where_nobody_wants_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(vectors, "multiply_vector", lambda *given: calls.append(1))
+    x, weight = torch.randn(1, 256), torch.randn(128, 256)
+    with use_backend("fused"):
+        backends.linear(x, weight)(x, weight, None)
+        assert calls == [1]
+        for others, matrix in ((x, weight.requires_grad_()), (torch.randn(2, 256), weight.detach())):
+            given = backends.linear(others, matrix)(others, matrix, None)
+            assert calls == [1]
+            assert torch.allclose(given, others @ matrix.t(), atol=1e-4)
+    with use_backend("plain"):
+        assert backends.linear(x, weight.detach()) is ops.linear
 
 
 def test_what_was_compiled_from_other_sources_is_not_used() -> None:

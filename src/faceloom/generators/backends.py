@@ -172,9 +172,28 @@ def blend(maps: Tensor, taps: int) -> Blend:
     return fused.blend
 
 
+def linear(x: Tensor, weight: Tensor) -> ops.Linear:
+    """What multiplies these vectors (N, I) by a matrix (O, I)."""
+    # Asked in this order: what trains is compiled by PyTorch, and has many.
+    if x.shape[0] > 1 or _name() == "half" or not _can_fuse(x, weight):
+        return ops.linear
+    from faceloom.generators.fused import vectors
+
+    return vectors.linear
+
+
+def _can_fuse(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and backend().name == "fused"
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
 def _fuses(x: Tensor, weight: Tensor, taps: int) -> bool:
-    if x.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32 or taps != 4:
+    if taps != 4:
         return False
     if wants_gradients(weight) and weight.shape[2] > 1 and x.shape[2] * x.shape[3] < _LEAST_PIXELS:
         return False
-    return backend().name == "fused" and not torch.is_autocast_enabled("cpu")
+    return _can_fuse(x, weight)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from faceloom.errors import UsageError
-from faceloom.generators import ops
+from faceloom.generators import backends, ops
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs) to (N, outputs)."""
-        # Not a scaled weight: that is more work than the product, and wakes threads.
-        return torch.addmm(self.bias, x, self.weight.t(), beta=self.bias_gain, alpha=self.weight_gain)
+        multiply = backends.linear(x, self.weight)
+        return multiply(x, self.weight, self.bias, gain=self.weight_gain, bias_gain=self.bias_gain)
 
 
 class Mapping(nn.Module):

@@ -6,7 +6,7 @@ All of it is plain PyTorch: it runs on CPU, CUDA and MPS, is differentiable, and
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,16 @@ class Painting(NamedTuple):
     kernel: Tensor
 
 
+class Linear(Protocol):
+    """As `linear`."""
+
+    def __call__(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, gain: float = 1.0, bias_gain: float = 1.0
+    ) -> Tensor:
+        """Vectors to vectors."""
+        ...
+
+
 def fir_kernel(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> Tensor:
     """The separable low-pass filter of StyleGAN2 as a (K, K) tensor that sums to 1.
 
@@ -45,6 +55,15 @@ def fir_kernel(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> Tensor:
 def normalize_second_moment(x: Tensor) -> Tensor:
     """Scale each row of (N, D) to a mean square of 1."""
     return x * (x.square().mean(dim=1, keepdim=True) + _EPSILON).rsqrt()
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gain: float = 1.0, bias_gain: float = 1.0) -> Tensor:
+    """The sum gain · x · weightᵀ + bias_gain · bias, for (N, I), (O, I) and (O,)."""
+    if bias is None:
+        product = x @ weight.t()
+        return product if gain == 1.0 else product * gain
+    # Not a scaled weight: that is more work than the product, and wakes threads.
+    return torch.addmm(bias, x, weight.t(), beta=bias_gain, alpha=gain)
 
 
 def leaky_relu(x: Tensor, bias: Tensor, *, gain: float = 1.0, clamp: float | None = None) -> Tensor:
@@ -101,13 +120,13 @@ def _spread_by_product(x: Tensor, weight: Tensor) -> Tensor:
     return spread.contiguous(memory_format=torch.channels_last)
 
 
-def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+def demodulation(weight: Tensor, styles: Tensor, multiply: Linear = linear) -> Tensor:
     """Factors (N, O) that bring every modulated filter of `weight` (O, I, K, K) to unit norm.
 
     Source: Karras et al. 2020, equation 3.
     """
     squares = derived(weight, "squares", lambda plain: plain.square().sum(dim=(2, 3)))
-    return (styles.square() @ squares.t() + _EPSILON).rsqrt()
+    return (multiply(styles.square(), squares, None) + _EPSILON).rsqrt()
 
 
 def styled_convolution(

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from faceloom.generators import ops
 from faceloom.generators.derived import derived, wants_gradients
-from faceloom.generators.fused import backward, forward, image
+from faceloom.generators.fused import backward, forward, image, vectors
 from faceloom.generators.fused.packing import LANES, padded
 from faceloom.generators.fused.sizes import Activation
 
@@ -31,7 +31,7 @@ def styled_convolution(
 ) -> Tensor:
     """As `ops.styled_convolution`, for float32 on a CPU, in channels_last; differentiable once."""
     gain *= ops.ACTIVATION_GAIN  # see there why it may go inside
-    factors, bias = ops.demodulation(weight, styles) * gain, bias * gain
+    factors, bias = ops.demodulation(weight, styles, vectors.linear) * gain, bias * gain
     if isinstance(strength, Tensor):
         if noise is not None and wants_gradients(strength):
             noise, strength = noise * strength, 1.0
