@@ -45,7 +45,7 @@ def test_photos_are_measured_once(model: Model, tmp_path: Path) -> None:
     assert values[0, 0] > 2 * abs(values[1, 0])
     assert result.right_way("age", "probe: age") == (1.0, 1.0)
     assert result.same_person("smile")[0] > 0
-    assert len(notes.read_text().splitlines()) == 3
+    assert len(notes.read_text().splitlines()) == 2
     with notes.open("a") as file:
         file.write('{"key": "half')
     again = audit(model, photos, notes, panel=panel, minutes=0.0)
@@ -55,15 +55,25 @@ def test_photos_are_measured_once(model: Model, tmp_path: Path) -> None:
     assert "As offered" in text
     assert matrix_of(result, model).shape[2] == 3
     other = replace(model, directions=DirectionSet([model.directions["smile"]], model.generator.fingerprint))
-    with pytest.raises(UsageError, match="none of the 1 photos"):
+    with pytest.raises(UsageError, match="none of the 1 photos was measured"):
         audit(other, [tmp_path / "none.jpg"], notes, panel=Panel(other, judges=()))
+    with pytest.raises(UsageError, match="take two at least"):
+        audit(model, photos[:1], notes, panel=panel)
+    # Another photo of the name is another photo.
+    (tmp_path / "x").mkdir()
+    shutil.copy(photos[2], tmp_path / "x" / photos[0].name)
+    with pytest.raises(UsageError, match="was measured"):
+        audit(other, [tmp_path / "x" / photos[0].name], tmp_path / "new.jsonl", panel=panel, minutes=0.0)
+    known = audit(model, [tmp_path / "x" / photos[0].name, photos[0]], notes, panel=panel, minutes=0.0)
+    assert np.array_equal(known.changes, result.changes[::-1])
 
 
 def test_the_report_says_that_judges_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACELOOM_JUDGES", str(tmp_path))
     monkeypatch.setenv("FACELOOM_CACHE", str(tmp_path / "cache"))
     (tmp_path / "photos").mkdir()
-    shutil.copy(EXAMPLES / "portrait.jpg", tmp_path / "photos" / "a.jpg")
+    for name in ("portrait.jpg", "beard.jpg"):
+        shutil.copy(EXAMPLES / name, tmp_path / "photos")
     line = ["report", "--photos", str(tmp_path / "photos"), "--only", "smile", "--fidelity", "0"]
     result = CliRunner().invoke(directions, line)
     assert result.exit_code == 0

@@ -89,12 +89,62 @@ def test_what_is_done_is_kept_until_something_changes(run: Callable[..., list[Ou
 
 def test_what_is_interrupted_is_done_again(run: Callable[..., list[Outcome]], two: Path) -> None:
     journal = run()[0].output.parent / JOURNAL
-    text = journal.read_text()
-    for cut in (10, len(text.splitlines()[-1]) + 1):  # within the line that tells of a result, and before it
-        journal.write_text(text[:-cut])
+    for whole in (False, True):  # within the line that tells of a result, and before it
+        text = journal.read_text()
+        journal.write_text(text[: -len(text.splitlines()[-1]) - 1] if whole else text[:-10])
         found = states(run())
         assert (found["beard.jpg"], found["portrait.jpg"]) == ("kept", "edited")
         assert all(json.loads(line)["stamp"] for line in journal.read_text().splitlines())
+
+
+def test_what_is_interrupted_still_knows_the_result_before(
+    run: Callable[..., list[Outcome]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = run()[0].output
+    younger = replace(JOB, recipe=Recipe().with_edit("age", -1.0))
+    with monkeypatch.context() as patch:
+        rename = os.replace
+
+        def stopped(draft: Path, place: Path) -> None:
+            if place == output:
+                raise KeyboardInterrupt
+            rename(draft, place)
+
+        patch.setattr(os, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(younger)
+    assert not list(output.parent.glob(".faceloom-*.png"))
+    output.write_bytes(b"my own")
+    found = run(younger)
+    assert (found[0].state, output.read_bytes()) == ("failed", b"my own")
+    assert "was changed since" in found[0].message
+
+
+def test_a_result_that_was_destroyed_is_not_called_done(run: Callable[..., list[Outcome]]) -> None:
+    output = run()[0].output
+    output.write_bytes(b"")
+    assert run()[0].state == "failed"
+    output.unlink()
+    assert run()[0].state == "edited"
+
+
+def test_a_fault_stops_no_other_photo(run: Callable[..., list[Outcome]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: object, **more: object) -> None:
+        raise ValueError("of no kind that is known")
+
+    monkeypatch.setattr("faceloom.batch.save_picture", broken)
+    found = run()
+    assert [one.state for one in found] == ["failed", "failed", "no face"]
+    assert "unexpected: ValueError" in found[0].message
+
+
+@pytest.mark.parametrize("damage", [{"faces": "x"}, {"output": []}, {"size": 1.5}])
+def test_a_journal_with_other_values_is_refused(run: Callable[..., list[Outcome]], damage: dict[str, object]) -> None:
+    journal = run()[0].output.parent / JOURNAL
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([*lines[:-1], json.dumps(json.loads(lines[-1]) | damage)]) + "\n")
+    with pytest.raises(UsageError, match="of another kind in line"):
+        run()
 
 
 def test_a_photo_that_lost_its_face_gets_its_result_again(run: Callable[..., list[Outcome]], photos: Path) -> None:

@@ -17,6 +17,7 @@ from faceloom.collection import import_file
 from faceloom.encoders.irse import RefiningEncoder
 from faceloom.encoders.residual import ResidualEncoder, ResidualEncoderConfig
 from faceloom.errors import CheckpointError, UsageError
+from faceloom.generators.mapping import even_labels
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.model import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, forget_models, load_model, spread_of
 
@@ -225,3 +226,18 @@ def test_other_kinds_of_native_files_are_told_apart(tmp_path: Path, shared_folde
 def _save(folder: Path, tree: Any) -> Path:
     torch.save(tree, folder / "tiny.pt")
     return folder / "tiny.pt"
+
+
+def test_many_classes_do_not_take_their_square_of_memory() -> None:
+    labels = even_labels(70_000, 69_999, 2)
+    assert labels is not None
+    assert labels.shape == (2, 70_000)
+    assert (int(labels[0].argmax()), int(labels[1].argmax())) == (69_999, 0)
+    assert even_labels(0, 0, 2) is None
+
+
+def test_settings_that_are_no_numbers_are_refused() -> None:
+    data = StyleGAN2Config(16, (8, 8, 8)).to_dict()
+    for name, value in (("mapping_gain", "x"), ("conv_clamp", float("nan"))):
+        with pytest.raises(CheckpointError, match="malformed"):
+            StyleGAN2Config.from_dict(data | {name: value})

@@ -51,6 +51,17 @@ def test_a_mirror_leads_away_from_what_a_face_is() -> None:
     assert preset.edits_for(directions, readings={"gender": -0.7}) == (Edit("gender", 1.0),)
 
 
+def test_a_mirror_is_refused_for_faces_that_it_leads_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = Editor.open(PORTRAIT, model=model("gender", probes=("gender",)), inverter="encoder")
+    both = Editor(editor.photo, editor.faces * 2, editor.model)
+    preset = Preset("x", "X", (Edit("gender", 1.0),), mirror="gender")
+    assert preset.recipe_for(both).edits
+    monkeypatch.setattr("faceloom.presets.readings_of", lambda _, number=0: {"gender": 1.0 - 2.0 * number})
+    with pytest.raises(UsageError, match="leads these faces different ways"):
+        preset.recipe_for(both)
+    assert preset.recipe_for(editor).edits == (Edit("gender", -1.0),)
+
+
 def test_edits_given_as_well_count_more() -> None:
     editor = Editor.open(PORTRAIT, model=model("age", "smile", probes=("age",)), inverter="encoder")
     preset = Preset("x", "X", (Edit("age", 1.0), Edit("smile", 1.0)))

@@ -57,3 +57,15 @@ def test_a_number_without_end_is_refused() -> None:
     for text in (f'{{"degree": {endless}}}', f'{{"edits": [{{"direction": "age", "amount": {endless}}}]}}'):
         with pytest.raises(UsageError, match="too large"):
             Recipe.from_json(text)
+
+
+def test_amounts_of_one_direction_have_one_bound() -> None:
+    assert Recipe((Edit("age", 15.0), Edit("age", -4.0))).amounts() == {"age": 11.0}
+    with pytest.raises(UsageError, match="add up to 40"):
+        Recipe((Edit("age", 20.0), Edit("age", 20.0)))
+
+
+def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(Recipe((Edit("age", 1.0),)).to_json(), encoding="utf-8-sig")
+    assert Recipe.read(path).edits == (Edit("age", 1.0),)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from faceloom.checkpoints.fetch import hash_file
 from faceloom.directions.direction import Direction
 from faceloom.editor import Editor
 from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
@@ -160,23 +161,38 @@ def audit(
     panel = panel or Panel(model)
     place = default_fidelity(model.generator) if fidelity is None else fidelity
     key = _key(model, panel, place)
-    known = _read_notes(notes, key)
+    known, marks = _read_notes(notes, key), {path: _content(path) for path in photos}
     started = time.monotonic()
     for number, path in enumerate(photos, start=1):
-        missing = _missing(known.get(path.name, {}), chosen)
+        missing = _missing(known.get(marks[path], {}), chosen)
         if missing and (minutes is None or time.monotonic() - started < 60.0 * minutes):
             try:
                 note = _one_photo(model, path, missing, panel, place)
-            except MissingExtraError:  # which may be here the next time
-                continue
-            known[path.name] = None if note is None else {**(known.get(path.name) or {}), **note}
-            _append(notes, {"key": key, "photo": path.name, "note": note})
+            except (MissingExtraError, PhotoError):
+                pass  # the next time it may be here, or be another photo
+            else:
+                known[marks[path]] = None if note is None else {**(known.get(marks[path]) or {}), **note}
+                _append(notes, {"key": key, "photo": path.name, "content": marks[path], "note": note})
         if progress is not None:
             progress(number, len(photos))
-    taken = [note for path in photos if (note := known.get(path.name)) and not _missing(note, chosen)]
+    taken = [note for path in photos if (note := known.get(marks[path])) and not _missing(note, chosen)]
+    if not taken and any(marks[path] not in known for path in photos):
+        raise UsageError(
+            f"none of the {len(photos)} photos was measured; give more minutes, or photos that can be read"
+        )
     if not taken:
         raise UsageError(f"none of the {len(photos)} photos shows a face that can be used; take others")
+    if len(taken) < 2:
+        raise UsageError("one photo says nothing of how scores differ; take two at least")
     return _summed(chosen, taken)
+
+
+def _content(path: Path) -> str:
+    """What tells a photo from others of its name; where it can't be read, no note is ever of it."""
+    try:
+        return hash_file(path)
+    except OSError:
+        return str(path)
 
 
 def _one_photo(
@@ -185,7 +201,7 @@ def _one_photo(
     """By `_mark` (and "" before), scores, with the distance of identities under "identity"; None without a face."""
     try:
         editor = on_crop(Editor.open(open_photo(path), model=model, fidelity=fidelity))
-    except (FaceError, PhotoError):
+    except FaceError:
         return None
     face = editor.faces[0].crop.face
     before, person = panel.look(editor.photo, face)
@@ -258,13 +274,13 @@ def _append(path: Path, entry: dict[str, object]) -> None:
 
 
 def _read_notes(path: Path, key: str) -> dict[str, dict[str, dict[str, float]] | None]:
-    """Notes by photo, all lines of one together; a line that a stopped run left half-written is skipped."""
+    """Notes by a photo's content, all lines of one together; a line that a stopped run left half-written is skipped."""
     found: dict[str, dict[str, dict[str, float]] | None] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             entry = json.loads(line)
             if entry["key"] == key:
-                note, photo = entry["note"], str(entry["photo"])
+                note, photo = entry["note"], str(entry["content"])
                 found[photo] = None if note is None else {**(found.get(photo) or {}), **note}
         except (ValueError, KeyError, TypeError):
             continue

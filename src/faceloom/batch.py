@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +38,7 @@ from faceloom.recipe import Recipe
 JOURNAL = "faceloom-batch.jsonl"
 FORMATS = ("jpg", "png", "webp", "tif")
 State = Literal["edited", "kept", "no face", "failed"]
+_KINDS = {"output": str, "photo": str, "stamp": str, "state": str, "faces": int, "size": int, "changed": int}
 _FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
@@ -189,7 +192,7 @@ def _outcome(task: Task, model: Model, job: Job, journal: _Journal, asked: str) 
         if isinstance(cause, OSError) and cause.errno in _FULL:
             raise
         outcome = replace(failed, message=" ".join(str(error).split()))
-    except (MemoryError, RuntimeError) as error:  # as PyTorch says that memory is short
+    except Exception as error:  # memory that is short, or a fault of ours
         outcome = replace(failed, message=f"unexpected: {type(error).__name__}: {' '.join(str(error).split())}")
     return replace(outcome, seconds=time.monotonic() - started)
 
@@ -205,10 +208,16 @@ def _edit(task: Task, model: Model, job: Job, journal: _Journal, stamp: str) -> 
     editor = Editor.open(photo, model=model, face=job.face, inverter=job.inversion, fidelity=job.fidelity, found=found)
     recipe = job.recipe if job.preset is None else job.preset.recipe_for(editor, job.strength, job.recipe)
     rendered = editor.render(recipe).photo
-    journal.check_place(task)  # once more: that took a while
-    journal.add(task, stamp, "begun")
-    save_picture(rendered, task.output, Claim(recipe) if job.provenance else None, quality=job.quality)
-    journal.add(task, stamp, "edited", len(editor.faces))
+    draft = task.output.with_name(f".faceloom-{secrets.token_hex(8)}{task.output.suffix}")
+    try:
+        save_picture(rendered, draft, Claim(recipe) if job.provenance else None, quality=job.quality)
+        journal.check_place(task)  # once more: that took a while
+        facts = _facts(draft)
+        journal.add(task, stamp, "begun", facts=facts)
+        os.replace(draft, task.output)
+    finally:
+        draft.unlink(missing_ok=True)
+    journal.add(task, stamp, "edited", len(editor.faces), facts)
     notes = [str(face.likeness) for face in editor.faces if face.likeness is not None and face.likeness.poor]
     return Outcome(task.photo, task.output, "edited", "; ".join(dict.fromkeys(notes)), len(editor.faces))
 
@@ -216,13 +225,15 @@ def _edit(task: Task, model: Model, job: Job, journal: _Journal, stamp: str) -> 
 class _Journal:
     """What was done in a folder, by the name of the result: the last line of each, and the last that owns a file.
 
-    A result is announced before it is written ("begun"), so that one whose second line was lost is still known.
+    A result is announced, as it will be, before it gets its name ("begun"): one whose second line was lost is known,
+    and so is the one before it, where it did not get that far.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._last: dict[str, dict[str, Any]] = {}
         self._owns: dict[str, dict[str, Any]] = {}
+        self._facts: dict[str, set[tuple[int, int]]] = {}
         try:
             text = path.read_text(encoding="utf-8") if path.exists() else ""
         except UnicodeDecodeError as error:
@@ -234,10 +245,10 @@ class _Journal:
                 break
             try:
                 entry = json.loads(line)
-                complete = entry.keys() >= {"output", "photo", "stamp", "state", "faces", "size", "changed"}
+                sound = all(type(entry.get(name)) is kind for name, kind in _KINDS.items())
             except (ValueError, AttributeError) as error:
                 raise UsageError(self._refusal(f"is damaged in line {number}")) from error
-            if not complete:
+            if not sound:
                 raise UsageError(self._refusal(f"is of another kind in line {number}"))
             self._take(entry)
 
@@ -248,7 +259,7 @@ class _Journal:
             return None
         if entry["state"] == "no face":
             return Outcome(task.photo, task.output, "no face")
-        if entry["state"] == "edited" and task.output.exists():
+        if entry["state"] == "edited" and task.output.exists() and self._is_own(task):
             return Outcome(task.photo, task.output, "kept", faces=int(entry["faces"]))
         return None
 
@@ -262,15 +273,22 @@ class _Journal:
             words += "no batch has made it"
         elif entry["photo"] != str(task.photo.resolve()):
             words += f"is made of {entry['photo']!r}"
-        elif entry["state"] == "edited" and [entry["size"], entry["changed"]] != _facts(task.output):
+        elif not self._is_own(task):
             words += "was changed since it was made"
         else:
             return
         raise UsageError(f"{words}; move it away, or choose another folder for the results")
 
-    def add(self, task: Task, stamp: str, state: Literal["begun", "edited", "no face"], faces: int = 0) -> None:
-        """Write a line."""
-        size, changed = _facts(task.output) if state == "edited" else (0, 0)
+    def add(
+        self,
+        task: Task,
+        stamp: str,
+        state: Literal["begun", "edited", "no face"],
+        faces: int = 0,
+        facts: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Write a line; `facts` are those of the result."""
+        size, changed = facts
         entry = {
             "output": task.output.name,
             "photo": str(task.photo.resolve()),
@@ -287,7 +305,12 @@ class _Journal:
     def _take(self, entry: dict[str, Any]) -> None:
         self._last[entry["output"]] = entry
         if entry["state"] != "no face":
-            self._owns[entry["output"]] = entry
+            name, facts = entry["output"], (entry["size"], entry["changed"])
+            self._owns[name] = entry
+            self._facts[name] = {facts} if entry["state"] == "edited" else {*self._facts.get(name, ()), facts}
+
+    def _is_own(self, task: Task) -> bool:
+        return _facts(task.output) in self._facts[task.output.name]
 
     def _refusal(self, what: str) -> str:
         return f"the journal {str(self.path)!r} {what}; choose another folder for the results"
@@ -300,10 +323,10 @@ def _suffix(photo: Path, form: str | None) -> str:
     return own if own in WRITABLE else ".jpg"
 
 
-def _facts(path: Path) -> list[int]:
-    """Size of a file in bytes, and when it was changed."""
+def _facts(path: Path) -> tuple[int, int]:
+    """Size of a file in bytes, and when it was changed; a new name changes neither."""
     found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
+    return found.st_size, found.st_mtime_ns
 
 
 def _identity(model: Model, job: Job) -> str:
@@ -325,4 +348,4 @@ def _identity(model: Model, job: Job) -> str:
 
 def _stamp(photo: Path, asked: str) -> str:
     """Of a photo as it is and what is asked for."""
-    return hashlib.sha256(f"{_facts(photo)} {asked}".encode()).hexdigest()
+    return hashlib.sha256(f"{[*_facts(photo)]} {asked}".encode()).hexdigest()

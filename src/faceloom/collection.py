@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -104,6 +105,10 @@ def import_file(
         from faceloom.checkpoints.convert import convert
 
         details = {} if path.is_dir() else convert(path, draft, kind=encoder_kind)
+        if details and pairs_with:
+            raise UsageError(f"{path.name} is a network; --for is of directions. Leave it out")
+        if encoder_kind is not None and "encoder" not in details:
+            raise UsageError(f"{path.name} holds no encoder; --kind is of encoders. Leave it out")
         record = Installed(name or known.id or id_from(path.stem), "generator", path.name, sources, details=details)
         finished = _as_model(record, known) if details else _as_directions(record, known, path, draft, pairs_with)
         return publish(draft, finished)
@@ -127,11 +132,12 @@ def remove(name: str) -> None:
     """
     check_id(name)
     downloads = downloads_folder(name)
-    left = list(downloads.iterdir()) if downloads.is_dir() else []
-    for path in left:
-        path.unlink()
-    if left or downloads.is_dir():
-        downloads.rmdir()
+    left = downloads.is_dir() and any(downloads.iterdir())
+    if downloads.is_dir():
+        try:
+            shutil.rmtree(downloads)
+        except OSError as error:
+            raise UsageError(f"cannot delete {str(downloads)!r} ({error.strerror or error})") from error
     try:
         remove_installed(name)
     except UsageError:
@@ -195,6 +201,8 @@ def _sources(path: Path, urls: dict[str, str]) -> tuple[Source, ...]:
         from faceloom.directions.importing import direction_files
 
         files = direction_files(path)
+    elif path.exists() and not path.is_file():
+        raise UsageError(f"{str(path)!r} is no file, but a device or the like; copy what is in it to a file first")
     else:
         files = [path]
     try:
@@ -254,6 +262,9 @@ def _pairs(
                 raise UsageError(
                     f"there is no model {one!r} to use the directions with; `faceloom models list` has all"
                 )
+            found = find(one)
+            if "directions" in (found.kind if found else "", catalogue()[one].kind if one in catalogue() else ""):
+                raise UsageError(f"{one!r} is a set of directions; --for is the model that they are used with")
             _check_width(one, widths)
         return _with_kin(chosen)
     if known.entry is not None and known.entry.kind == "directions":

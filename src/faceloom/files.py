@@ -25,6 +25,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     try:
         with draft.open("xb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the name without the content
         os.replace(draft, path)
     except OSError as error:
         # repr keeps the message on one line, whatever the name holds.

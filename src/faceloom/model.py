@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from faceloom.checkpoints import native
 from faceloom.checkpoints.catalog import catalogue
-from faceloom.checkpoints.installed import DIRECTIONS_FILE, ENCODER_FILE, GENERATOR_FILE, Installed, find, installed
+from faceloom.checkpoints.installed import (
+    DIRECTIONS_FILE,
+    ENCODER_FILE,
+    GENERATOR_FILE,
+    Installed,
+    find,
+    installed,
+    is_model_folder,
+)
 from faceloom.checkpoints.loading import with_generator
 from faceloom.directions.direction import DirectionSet
 from faceloom.directions.packs import with_own
@@ -22,6 +30,7 @@ from faceloom.directions.pairing import paired_directions
 from faceloom.domains.twin import TwinShelf, blended
 from faceloom.encoders.protocol import Encoder
 from faceloom.errors import CheckpointError, UsageError
+from faceloom.generators.mapping import even_labels
 from faceloom.generators.protocol import Generator
 from faceloom.inversion.dial import inverter_at
 from faceloom.inversion.protocol import Inverter
@@ -152,7 +161,7 @@ def _found(name: str) -> Model:
         with _embedded() as folder:
             return _read(DEFAULT, folder)
     folder = Path(name)
-    if (folder / GENERATOR_FILE).is_file():
+    if is_model_folder(folder):
         return _read(name, folder)
     found = find(name)
     if found is not None:
@@ -175,11 +184,8 @@ def spread_of(generator: Generator) -> Tensor:
     random = torch.Generator().manual_seed(_SEED)
     z = torch.randn(_SAMPLES, generator.z_dim, generator=random)
     classes = int(getattr(getattr(generator, "config", None), "c_dim", 0))
-    labels = torch.eye(classes)[torch.arange(_SAMPLES) % classes] if classes else None
-    rows = [
-        generator.map(z[start : start + 512], None if labels is None else labels[start : start + 512])[:, 0]
-        for start in range(0, _SAMPLES, 512)
-    ]
+    starts = range(0, _SAMPLES, 512)
+    rows = [generator.map(z[start : start + 512], even_labels(classes, start, 512))[:, 0] for start in starts]
     return torch.cat(rows).std(dim=0)
 
 

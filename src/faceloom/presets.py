@@ -66,20 +66,25 @@ class Preset:
         return tuple(edits)
 
     def recipe_for(self, editor: Editor, strength: float | None = None, base: Recipe | None = None) -> Recipe:
-        """The recipe for the first face of an open photo, added to `base`, whose own edits count.
+        """The recipe for the faces of an open photo, added to `base`, whose own edits count.
 
         Raises:
-            UsageError: as `edits_for`.
+            UsageError: as `edits_for`; or it mirrors, and would go another way for each of them.
         """
         recipe = base or Recipe(model=editor.model.id)
         given = {edit.direction for edit in recipe.edits}
-        edits = self.edits_for(editor.model.directions, strength, readings_of(editor))
+        readings = [readings_of(editor, number) for number in range(len(editor.faces))]
+        if self.mirror and len({each.get(self.mirror, 0.0) > 0.0 for each in readings}) > 1:
+            raise UsageError(
+                f"the preset {self.name!r} leads these faces different ways; give it to one at a time, with --face N"
+            )
+        edits = self.edits_for(editor.model.directions, strength, readings[0])
         return replace(recipe, edits=(*(edit for edit in edits if edit.direction not in given), *recipe.edits))
 
 
-def readings_of(editor: Editor) -> dict[str, float]:
-    """What the first open face is, as the model's probes read its code, in standard deviations."""
-    codes = editor.faces[0].latent.codes[None]
+def readings_of(editor: Editor, number: int = 0) -> dict[str, float]:
+    """What an open face is, counted from 0, as the model's probes read its code, in standard deviations."""
+    codes = editor.faces[number].latent.codes[None]
     return {name: float(probe.read(codes)) for name, probe in editor.model.directions.probes.items()}
 
 

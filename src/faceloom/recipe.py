@@ -64,6 +64,16 @@ class Recipe:
             raise UsageError(f"the degree of a twin is a number from 0 to 1, not {self.degree!r}")
         if self.paste not in get_args(Paste):
             raise UsageError(f"paste is one of {', '.join(get_args(Paste))}, not {self.paste!r}")
+        for name, amount in self.amounts().items():
+            if abs(amount) > MAX_AMOUNT:
+                raise UsageError(f"the amounts of {name!r} add up to {amount:g}, beyond {MAX_AMOUNT:g}")
+
+    def amounts(self) -> dict[str, float]:
+        """How far each direction is gone: the amounts of edits along one add up."""
+        total: dict[str, float] = {}
+        for edit in self.edits:
+            total[edit.direction] = total.get(edit.direction, 0.0) + edit.amount
+        return total
 
     def with_edit(self, direction: str, amount: float) -> Recipe:
         """A copy in which `direction` has this amount and no other."""
@@ -107,7 +117,7 @@ class Recipe:
     def read(cls, path: Path) -> Recipe:
         """Read a recipe from a file; raises UsageError."""
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            return cls.from_json(path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the recipe {path}: {error}") from error
 

@@ -32,14 +32,20 @@ _M_MMAP_MAX = -4
 
 def data_folder() -> Path:
     """The folder of what people make or fetch to keep (models, recipes): $FACELOOM_DATA, or the system's place."""
-    chosen = os.environ.get("FACELOOM_DATA")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_data_path(APP_NAME, appauthor=False)
+    return _chosen("FACELOOM_DATA") or platformdirs.user_data_path(APP_NAME, appauthor=False)
 
 
 def cache_folder() -> Path:
     """The folder of what can be made again at any time: $FACELOOM_CACHE, or the system's place."""
-    chosen = os.environ.get("FACELOOM_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path(APP_NAME, appauthor=False)
+    return _chosen("FACELOOM_CACHE") or platformdirs.user_cache_path(APP_NAME, appauthor=False)
+
+
+def _chosen(variable: str) -> Path | None:
+    path = os.environ.get(variable)
+    try:
+        return Path(path).expanduser() if path else None
+    except RuntimeError as error:  # a home that nobody has
+        raise UsageError(f"${variable} is {path!r}, of which there is no home folder; give a whole path") from error
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -164,6 +164,7 @@ def _bombs() -> Files:
     yield "deep-objects", b"\x80\x02ca\nb\nq\x000)" + b"\x85q\x010h\x00h\x01R" * 100_000 + b"."
     yield "laughs-lists", b"\x80\x02]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(60)) + b"."
     yield "laughs-tuple-as-key", b"\x80\x02}N\x85" + b"2\x86" * 60 + b"Ns."
+    yield "keys-of-tuples", b"\x80\x02}(" + b"".join(_value((i,)) + b"N" for i in range(150_000)) + b"u."
     yield "laughs-frozenset", b"\x80\x04(N\x85" + b"2\x86" * 60 + b"\x91."
     yield "laughs-called", b"\x80\x02N\x85" + b"2\x86" * 60 + b"2R."
     identity = b"(" + _text("storage") + b"N\x85" + b"2\x86" * 60 + _text("0") + _text("cpu") + b"K\x04tQ"
@@ -287,6 +288,14 @@ def _objects(command: str) -> Files:
         for i in range(30)
     )
     yield "modules-doubling", b"\x80\x02ca\nModule\n)\x81q\x00" + twins + b"."
+    # Nine hundred times the same thousand weights, under names of two thousand letters.
+    weights = b"}(" + b"".join(_text(str(i)) + b"h\xff" for i in range(1000)) + b"u"
+    leaf = b"ca\nModule\n)\x81}" + _text("_parameters") + weights + b"sb"
+    many = b"}(" + b"".join(_text(f"{i:080}") + b"h\xfe" for i in range(900)) + b"u"
+    trunk = b"ca\nModule\n)\x81}" + _text("_modules") + many + b"sb"
+    for _ in range(28):
+        trunk = b"ca\nModule\n)\x81}" + _text("_modules") + b"}" + _text("n" * 80) + trunk + b"ssb"
+    yield "modules-shared", _torch_zip(tensor + b"q\xff0" + leaf + b"q\xfe0" + trunk, {"0": bytes(16)})
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
     dtype = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
     yield "array-huge", b"\x80\x02" + array + b"(K\x01" + _value((1 << 40,)) + dtype + b"\x89U\x04abcdtb."

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,8 @@ import faceloom
 from faceloom.batch import Outcome, Task
 from faceloom.checkpoints import native
 from faceloom.cli.main import VERBS, main
+from faceloom.cli.main import cli as group
+from faceloom.directions.importing import OPTIONS, word_of
 from faceloom.imaging.photos import open_photo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,3 +218,53 @@ def test_version_and_help_do_not_wait_for_pytorch() -> None:
     assert "edit" in done.stdout
     assert time.monotonic() - started < 10.0  # loose: what counts is that torch was not imported
     assert faceloom.__version__ == "0.1.0"
+
+
+@pytest.mark.parametrize("result", ["-o", "--sheet", "--sticker", "--save-recipe"])
+def test_no_result_takes_the_place_of_the_photo_or_of_another(cli: Cli, tmp_path: Path, result: str) -> None:
+    photo = tmp_path / "me.png"
+    Image.open(PORTRAIT).save(photo)
+    before = photo.read_bytes()
+    words = ["edit", photo, "--age", 1, "--inversion", "encoder", result, tmp_path / "." / "me.png"]
+    code, _, err = cli(*words, *([] if result == "-o" else ["-o", tmp_path / "out.png"]))
+    assert (code, "saving there would lose it" in err, photo.read_bytes() == before) == (2, True, True)
+    if result != "-o":
+        code, _, err = cli("edit", photo, "-o", tmp_path / "out.png", result, tmp_path / "out.png")
+        assert (code, "cannot hold two results" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "-o", "x.png", "--truncation", "nan"],
+        ["sample", "-o", "x.png", "--seed", "99999999999999999999"],
+        ["animate", "x.avatar", "--edit", "age", "-o", "x.gif", "--seconds", "nan"],
+        ["batch", "x", "-o", "y", "--fidelity", "nan"],
+        ["edit", "x.jpg", "-o", "x.png", "--model", "a" * 300],
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli(*words)
+    assert (code, "Traceback" in err, list(tmp_path.iterdir())) == (2, False, [])
+
+
+def test_a_home_that_nobody_has_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACELOOM_DATA", "~nosuchuser/x")
+    code, _, err = cli("models", "list")
+    assert (code, "$FACELOOM_DATA" in err) == (2, True)
+
+
+def test_no_direction_is_called_like_an_option() -> None:
+    context = click.Context(group)
+    taken = {
+        word.removeprefix("--")
+        for verb in ("edit", "batch", "render", "animate", "morph")
+        for option in (group.get_command(context, verb) or group).params
+        for word in (*option.opts, *option.secondary_opts)
+        if word.startswith("--")
+    }
+    assert taken | {"help"} == OPTIONS
+    assert word_of("Quality") == word_of(word_of("quality")) == "quality-direction"

@@ -20,7 +20,9 @@ from faceloom.checkpoints.catalog import Entry, RemoteFile, catalogue
 from faceloom.checkpoints.installed import find, models_folder
 from faceloom.cli.main import main
 from faceloom.errors import UsageError
+from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.imaging.photos import open_photo
+from faceloom.inversion.likeness import calibration_file
 from faceloom.model import forget_models, load_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -318,12 +320,33 @@ def test_get_shows_size_and_licence_then_downloads_and_imports(cli: Cli, offered
     assert not download.parent.exists()
 
 
+def test_options_that_mean_nothing_for_a_file_are_refused(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    native.save_generator(tmp_path / "plain.safetensors", StyleGAN2(StyleGAN2Config(16, (8, 8, 8), 8, 12)))
+    for option, value, words in (("--kind", "e4e", "holds no encoder"), ("--for", "default", "is a network")):
+        code, _, err = cli("models", "import", tmp_path / "plain.safetensors", option, value)
+        assert (code, words in err, find("plain")) == (2, True, None)
+    code, _, err = cli("models", "import", "/dev/zero")
+    assert (code, "is no file" in err) == (2, True)
+    assert cli("models", "import", tiny)[0] == 0
+    code, _, err = cli("models", "import", save_direction(tmp_path / "a.pt"), "--for", "directions-interfacegan")
+    assert (code, "is a set of directions" in err) == (2, True)
+    downloads = collection.downloads_folder("tiny")
+    (downloads / "within").mkdir(parents=True)
+    assert cli("models", "rm", "tiny")[0] == 0
+    assert not downloads.exists()
+
+
+def test_an_imported_model_has_its_own_measure_of_likeness(cli: Cli, tiny: Path) -> None:
+    assert cli("models", "import", tiny)[0] == 0
+    assert calibration_file("tiny") == models_folder() / "tiny" / "likeness.json"
+
+
 def test_get_asks_first(cli: Cli, offered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
     code, out, err = cli("models", "get", "offered")
     assert code == 130
     assert "size:" in out
-    assert "nothing was written" in err
+    assert "was not finished was not saved" in err
     assert find("offered") is None
     assert not collection.downloads_folder("offered").exists()
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "y")

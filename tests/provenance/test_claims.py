@@ -68,3 +68,17 @@ def test_any_recipe_survives_the_manifest_and_the_metadata_are_xml(name: str, am
     text = root.findtext(".//{http://ns.faceloom.org/recipe/1.0/}recipe")
     assert text is not None
     assert Recipe.from_json(text) == recipe
+
+
+def test_the_path_of_a_model_stays_unnamed() -> None:
+    claim = Claim(Recipe((Edit("age", 1.0),), model="/home/alice/divorce/mine"))
+    for said in (json.dumps(claim.manifest()), claim.xmp().decode()):
+        assert "alice" not in said
+        assert "divorce" not in said
+        assert "mine" in said
+
+
+def test_metadata_fit_a_jpeg_whatever_was_done() -> None:
+    claim = Claim(Recipe(tuple(Edit(f"direction-{number}", 0.5) for number in range(2000))))
+    assert len(claim.xmp()) < 65_502
+    assert b"DigitalSourceType" in claim.xmp()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from faceloom.errors import PhotoError, UsageError
 from faceloom.imaging.photos import open_photo
@@ -212,3 +212,23 @@ def test_the_verb_tells_it(pixels: Pixels, tmp_path: Path) -> None:
     assert Recipe.from_json(json.dumps(found["recipe"])) == RECIPE
     save_picture(Photo(pixels), path, None)
     assert "nothing" in CliRunner().invoke(provenance, [str(path)]).output
+
+
+@pytest.mark.parametrize(
+    "packet", [b"<?xml version='1.0' encoding='shift_jis'?><a/>", b"<?xml version='1.0' encoding='foo'?><a/>", b"<"]
+)
+def test_metadata_in_no_encoding_say_nothing(pixels: Pixels, tmp_path: Path, packet: bytes) -> None:
+    Image.fromarray(pixels).save(tmp_path / "x.jpg", xmp=packet)
+    assert read_statement(tmp_path / "x.jpg").mark == "none"
+
+
+@pytest.mark.filterwarnings("ignore:Metadata Warning")
+@pytest.mark.parametrize(("kind", "value"), [(3, (300, 400)), (11, (0.5,)), (4, (3_000_000_000,))])
+def test_numbers_in_the_place_of_metadata_say_nothing(
+    pixels: Pixels, tmp_path: Path, kind: int, value: tuple[float, ...]
+) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[700] = kind
+    tags[700] = value
+    Image.fromarray(pixels).save(tmp_path / "x.tif", tiffinfo=tags)
+    assert read_statement(tmp_path / "x.tif").mark == "none"

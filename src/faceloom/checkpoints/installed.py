@@ -106,6 +106,14 @@ def id_from(text: str) -> str:
     return word if word and word not in _RESERVED else "model"
 
 
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder is a model, as `faceloom train` writes them."""
+    try:
+        return (path / GENERATOR_FILE).is_file()
+    except OSError:  # a name too long for any folder
+        return False
+
+
 def find(name: str) -> Installed | None:
     """What was imported under this id, if anything.
 

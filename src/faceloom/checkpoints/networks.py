@@ -16,7 +16,7 @@ from faceloom.errors import CheckpointError
 
 _WRAPPERS = ("G_ema", "g_ema", "Gs", "params_ema", "ema", "state_dict", "model", "generator", "G", "g", "params", "net")
 """Keys under which projects keep a network, the averaged one before the one in training."""
-_MAX_STEPS = 1_000_000
+_MAX_NAMES = 4_000_000  # letters, sixteen more for each part
 _MAX_DEPTH = 32
 _SPARE = 64 << 20
 
@@ -112,7 +112,7 @@ def _module(root: Inert, beside: Mapping[Any, Any]) -> Network | None:
     """Flatten a torch.nn.Module into a state dict."""
     tensors: dict[str, StoredTensor] = {}
     modules: dict[str, Mapping[Any, Any]] = {}
-    steps = Budget(_MAX_STEPS)
+    names = Budget(_MAX_NAMES)
     waiting: list[tuple[str, Any, int]] = [("", root, 0)]
     while waiting:
         name, module, depth = waiting.pop()
@@ -123,19 +123,21 @@ def _module(root: Inert, beside: Mapping[Any, Any]) -> Network | None:
         modules[name] = module.attributes
         prefix = f"{name}." if name else ""
         for kind in ("_parameters", "_buffers"):
-            for key, tensor in _entries(module, kind, steps):
+            for key, tensor in _entries(module, kind, prefix, names):
                 if isinstance(tensor, StoredTensor):
                     tensors[f"{prefix}{key}"] = tensor
-        waiting += [(f"{prefix}{key}", child, depth + 1) for key, child in _entries(module, "_modules", steps)]
+        waiting += [(f"{prefix}{key}", child, depth + 1) for key, child in _entries(module, "_modules", prefix, names)]
     return Network(tensors, modules, beside) if tensors else None
 
 
-def _entries(module: Inert, kind: str, steps: Budget) -> list[tuple[str, Any]]:
+def _entries(module: Inert, kind: str, prefix: str, names: Budget) -> list[tuple[str, Any]]:
     """Named parts of a module; modules may share parts, so that a small file can describe endless ones."""
     values = module.attributes.get(kind)
     pairs = values.items() if isinstance(values, dict) else ()
-    steps.spend(1 + len(pairs))
-    return [(quoted(key), value) for key, value in pairs if isinstance(key, str)]
+    names.spend(16 + len(pairs) * (16 + len(prefix)))
+    found = [(quoted(key), value) for key, value in pairs if isinstance(key, str)]
+    names.spend(sum(len(key) for key, _ in found))
+    return found
 
 
 def _tensorflow(root: Any) -> Network | None:
@@ -148,12 +150,12 @@ def _tensorflow(root: Any) -> Network | None:
         parts += [(f"{quoted(str(key))}/", part) for key, part in components.items() if isinstance(part, Inert)]
     tensors: dict[str, StoredTensor] = {}
     modules: dict[str, Mapping[Any, Any]] = {}
-    steps = Budget(_MAX_STEPS)
+    names = Budget(_MAX_NAMES)
     for prefix, part in parts:
         settings = part.attributes.get("static_kwargs")
         modules[prefix.rstrip("/")] = settings if isinstance(settings, dict) else {}
         variables = part.attributes.get("variables")
-        steps.spend(1 + (len(variables) if isinstance(variables, list) else 0))
+        names.spend(16 + (len(prefix) + 80) * (len(variables) if isinstance(variables, list) else 0))
         for variable in variables if isinstance(variables, list) else ():
             match variable:
                 case (str(name), StoredTensor() as tensor):

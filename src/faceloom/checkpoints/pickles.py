@@ -31,6 +31,7 @@ _WINDOW = 8192
 _MAX_TEXT = 8 << 20
 _MAX_INTEGER_BYTES = 64
 _MAX_NAME = 1000
+_TUPLE_KEY = 1 << 15
 _LAZY_BYTES = 4096
 """Payloads from this length on stay in the file."""
 _MAX_BYTES_IN_MEMORY = 1 << 20
@@ -270,9 +271,12 @@ class Machine:
             target[key] = value
 
     def keys(self, values: Iterable[Any]) -> Iterable[Any]:
-        """The values themselves, all fit to be hashed: hashing nested tuples can take for ever."""
+        """The values themselves, all fit to be hashed: hashing nested tuples can take for ever.
+
+        Hashes of tuples of numbers can be foreseen, so that many can be made to collide: a few are let in.
+        """
         for value in values:
-            self.budget.spend(112)
+            self.budget.spend(_TUPLE_KEY if isinstance(value, tuple) else 112)
             parts = value if isinstance(value, tuple) else (value,)
             for part in parts:
                 plain = part is None or isinstance(part, str | bytes | float | Global)

@@ -23,6 +23,7 @@ from faceloom.checkpoints.inert import quoted
 from faceloom.checkpoints.networks import Network, Weights
 from faceloom.checkpoints.tensors import StoredTensor
 from faceloom.errors import CheckpointError
+from faceloom.generators.mapping import even_labels
 from faceloom.generators.stylegan2 import Architecture, StyleGAN2, StyleGAN2Config
 
 _MAX_BLOCKS = 11
@@ -297,5 +298,6 @@ def _mean_latent(generator: StyleGAN2) -> Tensor:
     """The mean of W for files that do not store it, of samples that are the same every time."""
     classes = generator.config.c_dim
     z = np.random.RandomState(123).randn(_MEAN_SAMPLES, generator.z_dim)
-    labels = torch.eye(classes)[torch.arange(_MEAN_SAMPLES) % classes] if classes else None
-    return generator.map(torch.from_numpy(z).float(), labels)[:, 0].mean(dim=0)
+    parts = ((start, torch.from_numpy(z[start : start + 512]).float()) for start in range(0, _MEAN_SAMPLES, 512))
+    rows = [generator.map(part, even_labels(classes, start, len(part)))[:, 0] for start, part in parts]
+    return torch.cat(rows).mean(dim=0)

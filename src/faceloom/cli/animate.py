@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from faceloom.animation import edit_frames
+from faceloom.cli.numbers import FiniteRange
 from faceloom.cli.options import FILE, device_option, model_option, provenance_option
 from faceloom.cli.progress import bar, counted
 from faceloom.cli.subjects import open_subject, recipe_for
@@ -24,8 +25,8 @@ from faceloom.settings import keep_memory
 @click.option("--to", "high", type=float, help="Highest amount.")
 @click.option("-o", "--output", type=FILE, required=True, help="Where to save: .mp4, .gif or .webp.")
 @click.option("--whole", is_flag=True, help="The whole photo instead of the aligned face.")
-@click.option("--seconds", type=click.FloatRange(0.1, 60.0), default=3.0, show_default=True)
-@click.option("--rate", type=click.FloatRange(1.0, 60.0), default=25.0, show_default=True, help="Frames a second.")
+@click.option("--seconds", type=FiniteRange(0.1, 60.0), default=3.0, show_default=True)
+@click.option("--rate", type=FiniteRange(1.0, 60.0), default=25.0, show_default=True, help="Frames a second.")
 @provenance_option
 @device_option
 @model_option

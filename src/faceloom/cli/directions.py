@@ -11,9 +11,11 @@ import click
 
 from faceloom.audit import Panel, audit
 from faceloom.cli.directions_report import matrix_of, report_text
+from faceloom.cli.numbers import FiniteRange
 from faceloom.cli.options import FILE, model_option
 from faceloom.cli.progress import bar
 from faceloom.directions.direction import DirectionSet
+from faceloom.directions.importing import OPTIONS
 from faceloom.directions.navigation import Course
 from faceloom.directions.packs import (
     PLUGINS,
@@ -165,9 +167,9 @@ def remove_one(name: str, model: str | None) -> None:
 @click.option("--limit", type=click.IntRange(1), default=60, show_default=True, help="How many of them, evenly spread.")
 @click.option("--out", "-o", type=FILE, help="Also write the report here, as Markdown.")
 @click.option("--picture", type=FILE, help="Draw the matrix.")
-@click.option("--minutes", type=click.FloatRange(0), help="Stop after this long; the next call goes on.")
+@click.option("--minutes", type=FiniteRange(0), help="Stop after this long; the next call goes on.")
 @click.option("--only", multiple=True, metavar="NAME", help="Measure this direction; repeat for more. All if left out.")
-@click.option("--fidelity", type=click.FloatRange(0, 1), help="Place on the dial; its default where left out.")
+@click.option("--fidelity", type=FiniteRange(0, 1), help="Place on the dial; its default where left out.")
 @model_option
 def report(
     photos: Path,
@@ -188,7 +190,10 @@ def report(
     chosen = [every[round(i * (len(every) - 1) / max(1, count - 1))] for i in range(count)]
     measured = [loaded.directions[name] for name in only] or None
     notes = cache_folder() / "reports" / f"{loaded.generator.fingerprint}.jsonl"
-    notes.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        notes.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot keep notes in {str(notes.parent)!r} ({error.strerror or error})") from error
     judges, missing = installed_judges()
     if missing:
         click.echo(f"note: {missing} The model's own probes judge alone.", err=True)
@@ -203,7 +208,7 @@ def report(
         with replacing(out) as file:
             file.write(text.encode())
     if picture is not None:
-        save_photo(Photo(matrix_of(result, loaded)), picture)
+        save_photo(Photo(matrix_of(result, loaded)), picture, note=None)
 
 
 @directions.command("refit")
@@ -335,10 +340,9 @@ def _list(loaded: Model, as_json: bool) -> None:
 
 
 def _free_word(name: str) -> str:
-    """The name as one word that is no option of `edit`."""
-    from faceloom.cli.edit import edit
-
+    """The name as one word that is no option of `edit` and its like."""
     word = word_of(name)
-    if any(f"--{word}" in option.opts for option in edit.params):
-        raise UsageError(f"--{word} is an option of `faceloom edit`; choose another name")
+    plain = word.removesuffix("-direction")
+    if plain in OPTIONS:
+        raise UsageError(f"--{plain} is an option of `faceloom edit` or its like; choose another name")
     return word

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from faceloom.cli.numbers import SEED
 from faceloom.cli.options import FILE, model_option
 from faceloom.cli.progress import bar
 from faceloom.directions.components import closed_form_directions, principal_directions, sample_codes
@@ -35,7 +36,7 @@ from faceloom.types import Photo
 _CommandT = TypeVar("_CommandT", bound=Callable[..., Any])
 _CROP = 256
 _FACES = 3
-_SEED = click.option("--seed", type=int, default=0, show_default=True, help="The same seed finds the same directions.")
+_SEED = click.option("--seed", type=SEED, default=0, show_default=True, help="The same seed finds the same directions.")
 
 
 @click.group()

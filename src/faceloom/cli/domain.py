@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import torch
 
+from faceloom.cli.numbers import SEED
 from faceloom.cli.options import FILE, model_option
 from faceloom.cli.progress import Update, bar
 from faceloom.domains.illustrators import ILLUSTRATORS, illustrator
@@ -62,7 +63,7 @@ def remove(name: str, model: str | None) -> None:
 @click.option("--title", default="", help="A few words for people; the picture's name where left out.")
 @click.option("--keep-colour", is_flag=True, help="Learn the strokes, and leave people the colours that they have.")
 @click.option("--steps", type=click.IntRange(1), default=OneShot.steps, show_default=True, help="Of training.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--replace", "again", is_flag=True, help="Replace your own twin of this name.")
 @model_option
 def learn(
@@ -94,7 +95,7 @@ def learn(
 @click.option("--name", help="Of the twin; the illustrator's where left out.")
 @click.option("--title", default="", help="A few words for people.")
 @click.option("--steps", type=click.IntRange(1), help="Of training.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--out", type=FILE, help="Folder to save into, instead of yours.")
 @click.option("--replace", "again", is_flag=True, help="Replace a twin of this name.")
 @model_option

@@ -11,6 +11,7 @@ import click
 from faceloom.cli.options import (
     FILE,
     FaceChoice,
+    check_apart,
     device_option,
     face_options,
     model_option,
@@ -69,6 +70,7 @@ def edit(
     started = time.monotonic()
     for path in filter(None, (output, sheet, sticker)):
         check_output(path)
+    check_apart([photo, wishes.recipe], [output, sheet, sticker, save_recipe])
     if save_recipe is not None and not save_recipe.parent.is_dir():
         raise UsageError(f"there is no folder {str(save_recipe.parent)!r} to save the recipe in; create it first")
     keep_memory()

@@ -8,6 +8,7 @@ import click
 import numpy as np
 import torch
 
+from faceloom.cli.numbers import SEED
 from faceloom.cli.options import FILE
 from faceloom.cli.progress import bar
 from faceloom.editor import make_inverter
@@ -39,7 +40,7 @@ from faceloom.types import Photo
 )
 @click.option("--held-out/--all", default=True, help="Only the faces that training leaves out (default), or all.")
 @click.option("-o", "--out", type=FILE, required=True, help="Folder for the table and the sheets.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
 def evaluate(
     model: str,

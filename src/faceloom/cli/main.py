@@ -6,6 +6,7 @@ A verb's module is imported when the verb is used, so that `faceloom --help` doe
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import warnings
 from typing import Any
@@ -75,6 +76,9 @@ def _tell_warnings() -> None:
 def main() -> None:
     """Run the command line; exit code 0 on success, 2 where the person can do something about it, 130 on Ctrl-C."""
     wait_asleep()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what is no text
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", FaceloomWarning)
@@ -87,5 +91,5 @@ def main() -> None:
         click.echo(f"faceloom: {error}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("faceloom: stopped; nothing was written", err=True)
+        click.echo("faceloom: stopped; what was not finished was not saved", err=True)
         sys.exit(130)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from faceloom.animation import morph_frames
+from faceloom.cli.numbers import FiniteRange
 from faceloom.cli.options import FILE, device_option, model_option, provenance_option
 from faceloom.cli.progress import bar, counted
 from faceloom.cli.subjects import open_subject, recipe_for
@@ -21,8 +22,8 @@ from faceloom.settings import keep_memory
 @click.argument("second", type=FILE)
 @click.argument("edits", nargs=-1, type=click.UNPROCESSED)
 @click.option("-o", "--output", type=FILE, required=True, help="Where to save: .mp4, .gif or .webp.")
-@click.option("--seconds", type=click.FloatRange(0.1, 60.0), default=3.0, show_default=True)
-@click.option("--rate", type=click.FloatRange(1.0, 60.0), default=25.0, show_default=True, help="Frames a second.")
+@click.option("--seconds", type=FiniteRange(0.1, 60.0), default=3.0, show_default=True)
+@click.option("--rate", type=FiniteRange(1.0, 60.0), default=25.0, show_default=True, help="Frames a second.")
 @provenance_option
 @device_option
 @model_option

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from faceloom.cli.numbers import FiniteRange
 from faceloom.cli.progress import bar
 from faceloom.editor import Editor
 from faceloom.errors import UsageError
@@ -104,7 +105,7 @@ face_options = gathered(
         ),
         click.option(
             "--fidelity",
-            type=click.FloatRange(0.0, 1.0),
+            type=FiniteRange(0.0, 1.0),
             help=f"0: edits work best, 1: most like the photo, slower.  [default: {DEFAULT_FIDELITY}; 0 above 256 px]",
         ),
         click.option("--all-faces", is_flag=True, help="Every face in the photo."),
@@ -153,3 +154,17 @@ def parse_edits(words: Sequence[str]) -> tuple[Edit, ...]:
         except ValueError:
             raise UsageError(f"the amount of --{name} must be a number, such as +1.5, not {amount!r}") from None
     return tuple(edits)
+
+
+def check_apart(sources: Sequence[Path | None], results: Sequence[Path | None]) -> None:
+    """Raise UsageError where a result would take the place of what is read, or of another result."""
+    taken: dict[Path, str] = {}
+    try:
+        for path in filter(None, sources):
+            taken[path.resolve()] = f"{str(path)!r} is read; saving there would lose it. Choose another name"
+        for path in filter(None, results):
+            if path.resolve() in taken:
+                raise UsageError(taken[path.resolve()])
+            taken[path.resolve()] = f"{str(path)!r} cannot hold two results; choose another name for one of them"
+    except (OSError, RuntimeError) as error:  # too long, or links in a circle
+        raise UsageError(f"cannot use such a name ({error}); choose another") from error

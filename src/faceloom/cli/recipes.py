@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from faceloom.cli.numbers import FiniteRange
 from faceloom.cli.options import FILE, gathered, parse_edits
 from faceloom.errors import UsageError
 from faceloom.model import DEFAULT, Model, load_model
@@ -31,7 +32,7 @@ class Wishes:
 _OPTIONS = (
     click.option("--recipe", type=FILE, help="Take edits from this JSON file; options are added to it."),
     click.option("--preset", help='A named recipe, such as "grandparent"; edits given as well count more.'),
-    click.option("--strength", type=click.FloatRange(0.0, 2.0), help="Of the preset; 1 is all of it."),
+    click.option("--strength", type=FiniteRange(0.0, 2.0), help="Of the preset; 1 is all of it."),
     click.option(
         "--keep", multiple=True, metavar="NAME", help="Take back what edits do to this attribute; repeatable."
     ),
@@ -42,7 +43,7 @@ _OPTIONS = (
         help="transfer (default): warp and recolour the photo's own pixels; replace: put in the generator's picture.",
     ),
     click.option("--twin", help="Draw with this twin: toon, comic, sketch, or one that `faceloom domain` made."),
-    click.option("--degree", type=click.FloatRange(0, 1), help="How far towards the twin, from 0 to 1 (the default)."),
+    click.option("--degree", type=FiniteRange(0, 1), help="How far towards the twin, from 0 to 1 (the default)."),
 )
 
 
@@ -91,10 +92,10 @@ def model_for(recipe: Recipe, wishes: Wishes, device: str) -> tuple[Model, Prese
     if wishes.preset is None and wishes.strength is not None:
         raise UsageError("--strength is that of a preset; give --preset NAME, too")
     preset = None if wishes.preset is None else find_preset(model, wishes.preset)
-    for wanted in recipe.edits:
-        low, high = model.directions[wanted.direction].range
-        if not low <= wanted.amount <= high:
-            click.echo(f"note: {wanted.direction} {wanted.amount:+g} is beyond {low:+g} … {high:+g}", err=True)
+    for name, amount in recipe.amounts().items():
+        low, high = model.directions[name].range
+        if not low <= amount <= high:
+            click.echo(f"note: {name} {amount:+g} is beyond {low:+g} … {high:+g}", err=True)
     return model, preset
 
 

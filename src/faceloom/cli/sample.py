@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import torch
 
+from faceloom.cli.numbers import SEED, FiniteRange
 from faceloom.cli.options import FILE, device_option, model_option, provenance_option
 from faceloom.editor import draw
 from faceloom.imaging.photos import check_output
@@ -22,10 +23,10 @@ from faceloom.types import Photo
 @click.option("-o", "--output", type=FILE, required=True, help="Where to save the sheet.")
 @click.option("--count", type=click.IntRange(1, 1024), default=16, show_default=True, help="How many faces.")
 @click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same faces.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="The same seed gives the same faces.")
 @click.option(
     "--truncation",
-    type=click.FloatRange(0.0, 2.0),
+    type=FiniteRange(0.0, 2.0),
     default=0.7,
     show_default=True,
     help="0: the mean face; 1: full variety.",

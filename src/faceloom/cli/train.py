@@ -10,6 +10,7 @@ from typing import Any, Literal
 import click
 import torch
 
+from faceloom.cli.numbers import SEED, FiniteRange
 from faceloom.cli.progress import bar
 from faceloom.encoders.residual import ResidualEncoder
 from faceloom.errors import TrainingError, UsageError
@@ -88,7 +89,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("-o", "--out", type=FILE, help="Folder of the run; an unfinished run in it goes on.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Time budget, over all resumptions.  [default: that of the run in --out, else 110, or the recipe's]",
 )
 @click.option(
@@ -98,7 +99,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str | Non
 )
 @click.option(
     "--call-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Stop after this long, sheets included, to go on with another call.",
 )
 @click.option("--recipe", type=click.Choice(list(RECIPES)), help="Settings for a GPU, thought out as a whole.")
@@ -118,17 +119,17 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--batch", type=click.IntRange(2, 512), help="Images a step.  [default: 16, or the recipe's]")
 @click.option(
     "--adversarial",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="Weight of the adversarial loss; wants a GPU.  [default: 0, or the recipe's]",
 )
 @click.option(
     "--sharpen",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="Pull of a small discriminator of patches on reconstructions, 0.2 for instance; a CPU can afford it.",
 )
 @click.option(
     "--critic",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="Pull of a discriminator that looks through frozen features, on reconstructions and people who do not exist, "
     "0.3 for instance; instead of --sharpen. A CPU can afford it.",
 )
@@ -163,8 +164,8 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str | Non
 )
 @click.option("--export/--no-export", default=True, help="Make a model of a finished run (default), or do not.")
 @click.option("--pack", type=FILE, help="Do not train: write the faces of --data into this zip, to be carried.")
-@click.option("--max-mib", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--max-mib", type=FiniteRange(min=0, min_open=True), default=60.0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 def train(**options: Any) -> None:
     """Train generator, encoder and directions on your own (licensed) faces.
 

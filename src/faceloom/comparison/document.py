@@ -76,7 +76,7 @@ def write_page(out: Path, results: Results, plan: Plan, model: Model, command: s
     picture = pareto(results)
     plot = out.with_suffix(".png")
     if picture is not None:
-        save_photo(Photo(picture), plot)
+        save_photo(Photo(picture), plot, note=None)
     panel = Panel()
     trials = choose_trials(model.directions)
     words = ", ".join(f"{one.direction} {'±' if one.away else '+'}{one.amount:g}" for one in trials)

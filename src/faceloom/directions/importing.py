@@ -27,6 +27,43 @@ from faceloom.errors import DirectionError
 from faceloom.generators.protocol import Generator
 from faceloom.recipe import MAX_AMOUNT
 
+OPTIONS = frozenset(
+    (
+        "all-faces",
+        "balance",
+        "degree",
+        "device",
+        "edit",
+        "face",
+        "fidelity",
+        "format",
+        "from",
+        "help",
+        "inversion",
+        "json",
+        "keep",
+        "model",
+        "no-provenance",
+        "out",
+        "output",
+        "paste",
+        "photo",
+        "preset",
+        "quality",
+        "rate",
+        "recipe",
+        "save-recipe",
+        "seconds",
+        "sheet",
+        "sticker",
+        "strength",
+        "to",
+        "twin",
+        "whole",
+    )
+)
+"""What `edit`, `batch`, `render`, `animate` and `morph` understand themselves: no direction is called so."""
+
 UNKNOWN = "unknown"
 """The fingerprint of directions of which nobody has said what generator they are for."""
 
@@ -181,9 +218,13 @@ def _native(path: Path, generator: Generator | None) -> _Source:
 
 
 def word_of(text: str) -> str:
-    """One word, as on the command line: "stylegan_ffhq_Age_boundary" gives "stylegan-ffhq-age"."""
+    """One word, as on the command line: "stylegan_ffhq_Age_boundary" gives "stylegan-ffhq-age".
+
+    One that is an option of the command line's has "-direction" behind it: `--quality 3` would never reach it.
+    """
     word = re.sub(r"[\W_]+", "-", quoted(text, 64).casefold()).strip("-")
-    return re.sub(r"-(boundary|directions?)$", "", word) or "direction"
+    word = re.sub(r"-(boundary|directions?)$", "", word) or "direction"
+    return f"{word}-direction" if word in OPTIONS else word
 
 
 def _published(tree: Any, name: str, generator: Generator | None) -> list[_Published]:

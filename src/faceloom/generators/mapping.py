@@ -53,6 +53,15 @@ class Linear(nn.Module):
         return multiply(x, self.weight, self.bias, gain=self.weight_gain, bias_gain=self.bias_gain)
 
 
+def even_labels(classes: int, first: int, count: int) -> Tensor | None:
+    """One-hot labels (count, classes) that take turns, from the one numbered `first`; None without classes."""
+    if not classes:
+        return None
+    labels = torch.zeros(count, classes)
+    labels[torch.arange(count), torch.arange(first, first + count) % classes] = 1.0
+    return labels
+
+
 class Mapping(nn.Module):
     """z, and a label where the generator is conditional, to w."""
 

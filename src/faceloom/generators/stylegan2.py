@@ -110,6 +110,9 @@ class StyleGAN2Config:
         data = dict(data)
         try:
             data["channels"] = tuple(int(count) for count in data["channels"])
+            for name in ("mapping_gain", "conv_clamp"):
+                if data.get(name) is not None and not math.isfinite(data[name]):
+                    raise ValueError(f"{name} is {data[name]}")
             if "fir_taps" in data:
                 data["fir_taps"] = tuple(float(tap) for tap in data["fir_taps"])
             return cls(**data)

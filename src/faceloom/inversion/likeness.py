@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from faceloom.checkpoints.installed import find, is_model_folder
 from faceloom.encoders.protocol import Encoder
 from faceloom.errors import CheckpointError, UsageError
 from faceloom.files import replacing
@@ -142,7 +143,8 @@ def calibration_file(model: str) -> Path:
     if model == EMBEDDED:
         with resources.as_file(resources.files("faceloom") / "assets" / EMBEDDED) as folder:
             return folder / FILE
-    return Path(model) / FILE
+    found = None if is_model_folder(Path(model)) else find(model)
+    return (Path(model) if found is None else found.folder) / FILE
 
 
 def assess(model: str, generator: Generator, encoder: Encoder | None, images: Tensor) -> list[Likeness | None]:

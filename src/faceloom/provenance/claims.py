@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -21,6 +22,8 @@ RECIPE_LABEL: Final = "org.faceloom.recipe"
 XMP_NAMESPACE: Final = "http://ns.faceloom.org/recipe/1.0/"
 IPTC_NAMESPACE: Final = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _UNEDITED_NOTE: Final = "Saved by Faceloom, not edited"
+# JPEG has room for 65,502 bytes of XMP in all.
+_MOST_RECIPE = 60_000
 # What XML 1.0 cannot hold, even escaped.
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -41,6 +44,12 @@ class Claim:
 
     recipe: Recipe | None = None
     generated: bool = False
+
+    @property
+    def published(self) -> str:
+        """The recipe as files tell it, as JSON: a model that is a folder by the last part of its path."""
+        assert self.recipe is not None
+        return replace(self.recipe, model=PurePath(self.recipe.model).name or self.recipe.model).to_json()
 
     @property
     def edited(self) -> bool:
@@ -87,7 +96,7 @@ class Claim:
             {"label": "c2pa.actions.v2", "data": {"actions": self._actions(agent)}, "created": True}
         ]
         if self.recipe is not None:
-            data = json.loads(self.recipe.to_json())
+            data = json.loads(self.published)
             assertions.append({"label": RECIPE_LABEL, "data": data, "kind": "Json", "created": True})
         parent = {"title": "Photo", "relationship": "parentOf", "label": "photo"}
         return {
@@ -112,7 +121,9 @@ class Claim:
         if self.source_type:
             entries["Iptc4xmpExt:DigitalSourceType"] = self.source_type
         attributes = " ".join(f"{name}={quoteattr(value)}" for name, value in entries.items())
-        recipe = "" if self.recipe is None else _NO_XML.sub("\ufffd", json.dumps(json.loads(self.recipe.to_json())))
+        recipe = "" if self.recipe is None else _NO_XML.sub("\ufffd", json.dumps(json.loads(self.published)))
+        if len(escape(recipe).encode()) > _MOST_RECIPE:
+            recipe = ""
         inner = f"<faceloom:recipe>{escape(recipe)}</faceloom:recipe>" if recipe else ""
         return (
             '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'

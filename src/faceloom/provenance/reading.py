@@ -88,7 +88,9 @@ def _xmp(path: Path) -> bytes:
                 packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
         except Exception:  # a damaged picture says nothing
             return b""
-    return packet.encode() if isinstance(packet, str) else bytes(packet)
+    if isinstance(packet, str):
+        return packet.encode("utf-8", "replace")
+    return packet if isinstance(packet, bytes) else b""  # a TIFF may have numbers in its place
 
 
 def _of_xmp(packet: bytes) -> Statement:
@@ -96,7 +98,7 @@ def _of_xmp(packet: bytes) -> Statement:
         return Statement("none")
     try:
         root = ElementTree.fromstring(packet)
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):  # not XML, or in an encoding that is not known
         return Statement("none")
     for one in root.iter(f"{_RDF}Description"):
         source = one.get(f"{{{IPTC_NAMESPACE}}}DigitalSourceType", "")
