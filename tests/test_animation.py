@@ -55,3 +55,12 @@ def test_too_few_frames_are_refused(ends: tuple[Editor, Editor], count: int) -> 
     if count == 0:
         with pytest.raises(UsageError, match="at least"):
             next(edit_frames(ends[0], Recipe(), "age", count=count))
+
+
+def test_a_model_may_lie_in_two_places(ends: tuple[Editor, Editor]) -> None:
+    elsewhere = Editor(ends[1].photo, ends[1].faces, replace(ends[1].model, id="copy/of/it"))
+    recipe = Recipe().with_edit("age", 1.0)
+    for one, other in zip(
+        morph_frames(ends[0], elsewhere, recipe, count=2), morph_frames(*ends, recipe, count=2), strict=True
+    ):
+        assert np.array_equal(one, other)

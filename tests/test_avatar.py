@@ -153,6 +153,18 @@ def test_values_that_are_not_numbers_and_later_versions_are_refused(editor: Edit
     avatar.save(path)
     with zipfile.ZipFile(path) as archive:
         data = json.loads(archive.read("avatar.json"))
+    for wrong in ({"version": float("inf")}, {"landmarks": [[10**400, 0]] * 68}):
+        with pytest.raises(CheckpointError, match="avatar"):
+            Avatar.load(rewritten(path, "avatar.json", json.dumps(data | wrong).encode()))
+    avatar.save(path)
+    packed = bytearray(path.read_bytes())
+    central = packed.index(b"PK\x01\x02")
+    for method in (8, 12, 14):  # deflate, bzip2, lzma: what is stored is none of them
+        packed[central + 10] = method
+        path.write_bytes(packed)
+        with pytest.raises(CheckpointError, match="avatar"):
+            Avatar.load(path)
+    avatar.save(path)
     with pytest.raises(CheckpointError, match="later Faceloom"):
         Avatar.load(rewritten(path, "avatar.json", json.dumps(data | {"version": 3}).encode()))
     with pytest.raises(CheckpointError, match="no file"):

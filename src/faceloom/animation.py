@@ -71,10 +71,11 @@ def morph_frames(first: Editor, second: Editor, recipe: Recipe, *, count: int = 
     if model.generator.fingerprint != second.model.generator.fingerprint:
         raise UsageError("a morph needs two avatars of one generator; invert both with the same model")
     ends = [first, second]
-    codes = [editor.codes(replace(recipe, model=model.id))[0] for editor in ends]
+    recipes = [replace(recipe, model=editor.model.id) for editor in ends]  # one generator may lie in two places
+    codes = [editor.codes(own)[0] for editor, own in zip(ends, recipes, strict=True)]
     tunings = [editor.faces[0].tuning for editor in ends]
     starts = [draw(model, code[None], None, [tuning])[0] for code, tuning in zip(codes, tunings, strict=True)]
-    photos = [in_srgb(editor.render(recipe).photo) for editor in ends]
+    photos = [in_srgb(editor.render(own).photo) for editor, own in zip(ends, recipes, strict=True)]
     for index in range(count):
         share = index / (count - 1)
         share = share * share * (3.0 - 2.0 * share)

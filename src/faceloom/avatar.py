@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import zipfile
+import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,12 +48,16 @@ _DAMAGE = (
     IndexError,
     TypeError,
     ValueError,
+    OverflowError,
     OSError,
     SyntaxError,
     RecursionError,
     SafetensorError,
     Image.DecompressionBombError,
 )
+
+
+_COMPRESSED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +148,7 @@ class Avatar:
                 parts = {name: _read(archive, name) for name in _MAX_BYTES}
         except FileNotFoundError as error:
             raise CheckpointError(f"there is no file {str(path)!r}") from error
-        except (OSError, KeyError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, ValueError, NotImplementedError, RuntimeError, *_COMPRESSED) as error:
             raise CheckpointError(
                 f"{str(path)!r} is no avatar, or damaged ({error}); `faceloom invert PHOTO -o me{SUFFIX}` makes one"
             ) from error
@@ -229,6 +235,8 @@ def _avatar(
         raise ValueError("the places of other faces are damaged")
     if abs(np.linalg.det(np.stack([quad[3] - quad[0], quad[1] - quad[0]]))) < 1.0:
         raise ValueError("its place in the photo is damaged")
+    if not all(bool(torch.isfinite(one).all()) for one in tensors.values()):
+        raise ValueError("its tuning is damaged")
     changes = {name.removeprefix(_TUNING): one for name, one in tensors.items() if name.startswith(_TUNING)}
     return Avatar(
         latent=Latent(codes, space, fingerprint),

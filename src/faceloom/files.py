@@ -33,3 +33,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise UsageError(f"cannot write {str(path)!r} ({error.strerror or error}); choose another place") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Raise UsageError if a file cannot be written to `path`: no such folder, or a folder of this name."""
+    try:
+        if not path.name or path.is_dir():
+            raise UsageError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
+        if not path.parent.is_dir():
+            raise UsageError(f"there is no folder {str(path.parent)!r}; create it first")
+        if not os.access(path.parent, os.W_OK):
+            raise UsageError(f"nothing can be written in the folder {str(path.parent)!r}; choose another")
+    except OSError as error:  # a name that is too long
+        raise UsageError(f"cannot write {str(path)!r} ({error.strerror or error}); choose another place") from error

@@ -44,6 +44,11 @@ def test_codes_are_saved_with_what_was_tuned(tmp_path: Path) -> None:
     [
         ([], "give --output to save the codes, or --curve"),
         (["-o", "me.txt"], "must end in .safetensors"),
+        (["-o", "none/me.avatar"], "there is no folder 'none'"),
+        (["-o", "folder.avatar"], "it is a folder"),
+        (["-o", "me.avatar", "--all-faces"], "an avatar is one face"),
+        (["-o", "me.avatar", "--sheet", str(PORTRAIT)], "saving there would lose it"),
+        (["--sheet", "x.png", "--curve", "x.png"], "cannot hold two results"),
         (["--curve", "c.png", "--curve-edit", "smile"], "such as smile=2"),
         (["--curve", "c.png", "--curve-edit", "smlie=2"], "did you mean 'smile'"),
         (["-o", "me.safetensors", "--fidelity", "0.5", "--inversion", "w+"], "either --fidelity or --inversion"),
@@ -53,6 +58,7 @@ def test_what_makes_no_sense_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.avatar").mkdir()
     done = run(*words)
     assert isinstance(done.exception, UsageError)
     assert message in str(done.exception)

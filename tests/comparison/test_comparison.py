@@ -3,19 +3,23 @@ from __future__ import annotations
 import base64
 import json
 import mmap
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from faceloom.comparison.contenders import CONTENDERS, SETTINGS, choose_contenders
+from faceloom.comparison.curve import choose_edit
 from faceloom.comparison.document import write_page
-from faceloom.comparison.measuring import Record, read_records, unpacked
+from faceloom.comparison.measuring import Record, begin_line, read_records, unpacked
 from faceloom.comparison.memory import peak_memory, reset_peak
 from faceloom.comparison.plot import Point, scatter
 from faceloom.comparison.report import Results, dial_table, pareto, table, verdict
-from faceloom.comparison.run import Plan, choose_photos, compare
+from faceloom.comparison.run import Plan, choose_photos, compare, key_of, label_of
 from faceloom.comparison.trials import choose_trials
 from faceloom.directions.direction import DirectionSet
 from faceloom.errors import UsageError
@@ -172,13 +176,46 @@ def test_a_run_is_measured_once_and_written_down(tmp_path: Path) -> None:
         compare(plan, choose_contenders("encoder"), told.append, isolated=False)
     assert told == ["encoder: 1 photos", "encoder: done before"]
     model = load_model()
-    found = read_records(plan.results, model.generator.fingerprint)
-    assert [one.photo for one in found] == ["portrait.jpg"]
+    found = read_records(plan.results, key_of(model, 1))
+    label = label_of(EXAMPLES / "portrait.jpg")
+    assert [one.photo for one in found] == [label]
+    assert key_of(model, 2) != key_of(model, 1) != key_of(replace(model, encoder=None), 1)
+    other = tmp_path / "portrait.jpg"
+    shutil.copy(EXAMPLES / "beard.jpg", other)
+    assert label_of(other) != label
     assert found[0].psnr > 10
     assert found[0].consistency is not None
     out = tmp_path / "page.md"
-    write_page(out, Results.of(found, ["portrait.jpg"]), plan, model, "faceloom benchmark")
+    write_page(out, Results.of(found, [label]), plan, model, "faceloom benchmark")
     text = out.read_text(encoding="utf-8")
     assert "| encoder alone | 1 |" in text
     if found[0].effects:
         assert open_photo(tmp_path / "page.png").size == (1100, 700)
+
+
+def test_a_torn_line_costs_no_other(tmp_path: Path, records: list[Record]) -> None:
+    file = tmp_path / "r.jsonl"
+    file.write_text(records[0].to_json("x") + "\n" + records[1].to_json("x")[:50])
+    begin_line(file)
+    begin_line(file)
+    with file.open("a") as out:
+        out.write(records[2].to_json("x") + "\n")
+    assert read_records(file, "x") == [records[0], records[2]]
+    with pytest.raises(UsageError, match="cannot keep results"):
+        begin_line(tmp_path)
+
+
+def test_what_a_model_lacks_is_told_in_a_line(tmp_path: Path) -> None:
+    model = load_model()
+    bare = replace(model, encoder=None)
+    plan = Plan((EXAMPLES / "portrait.jpg",), "default", tmp_path / "r.jsonl", few=1)
+    told: list[str] = []
+    with patch("faceloom.comparison.run.load_model", lambda _: bare):
+        compare(plan, choose_contenders("encoder"), told.append, isolated=False)
+    assert len(told) == 1
+    assert told[0].startswith("encoder: left out: ")
+    none = replace(model, directions=DirectionSet([], model.generator.fingerprint))
+    with patch("faceloom.comparison.run.load_model", lambda _: none), pytest.raises(UsageError, match="no directions"):
+        compare(plan, choose_contenders("encoder"), told.append, isolated=False)
+    with pytest.raises(UsageError, match="no directions"):
+        choose_edit(none.directions)

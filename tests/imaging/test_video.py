@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from faceloom.errors import MissingExtraError, UsageError
-from faceloom.imaging.video import save_video
+from faceloom.imaging import video
+from faceloom.imaging.video import check_film, save_video
 from faceloom.types import Pixels
 
 
@@ -64,4 +65,35 @@ def test_nothing_is_half_written(tmp_path: Path) -> None:
         save_video(frames(), tmp_path / "a.avi")
     with pytest.raises(UsageError, match="no folder"):
         save_video(frames(), tmp_path / "missing" / "a.gif")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("suffix", "rate"), [(".gif", 40.0), (".gif", 30.0), (".webp", 60.0)])
+def test_films_last_as_long_as_their_frames_say(tmp_path: Path, suffix: str, rate: float) -> None:
+    path = tmp_path / f"loop{suffix}"
+    save_video(frames(6), path, rate=rate)
+    lasts = 0
+    with Image.open(path) as picture:
+        for index in range(6):
+            picture.seek(index)
+            picture.load()
+            lasts += picture.info["duration"]
+    assert abs(lasts - 6000 / rate) <= 5
+
+
+def test_what_a_format_cannot_do_is_told_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at most 50 frames a second"):
+        check_film(tmp_path / "x.gif", 60.0, 10, (10, 10))
+    with pytest.raises(UsageError, match="cannot be held for"):
+        check_film(tmp_path / "x.webp", 25.0, 75, (4000, 3000))
+    check_film(tmp_path / "x.mp4", 60.0, 3600, (4000, 3000))
+    (tmp_path / "d.gif").mkdir()
+    with pytest.raises(UsageError, match="it is a folder"):
+        save_video(frames(), tmp_path / "d.gif")
+
+
+def test_frames_that_memory_cannot_hold_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MOST_BYTES", 4 * 3 * 33 * 48)
+    with pytest.raises(UsageError, match="cannot be held"):
+        save_video(frames(5), tmp_path / "x.webp")
     assert not list(tmp_path.iterdir())

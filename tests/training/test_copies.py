@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
+from faceloom.errors import TrainingError
+from faceloom.training import images
 from faceloom.training.copies import repeats
-from faceloom.training.images import load_faces
+from faceloom.training.images import FaceSet, load_faces
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -40,4 +44,36 @@ def test_a_photo_is_loaded_once_however_it_was_saved(tmp_path: Path) -> None:
     assert len(found) == 2
     assert found.skipped == 2
     assert f"{tmp_path.name}/d.png" in found.names
-    assert len(load_faces([tmp_path], 64, copies=True)) == 4
+    assert len(load_faces([tmp_path], 64, drawn=True)) == 4
+
+
+def test_drawings_may_be_grey_and_photos_may_lie_on_their_side(tmp_path: Path) -> None:
+    portrait = Image.open(EXAMPLES / "portrait.jpg").convert("RGB")
+    portrait.thumbnail((500, 500))
+    (tmp_path / "grey").mkdir()
+    portrait.convert("L").save(tmp_path / "grey" / "a.png")
+    with pytest.raises(TrainingError, match="no usable face"):
+        load_faces([tmp_path / "grey"], 64)
+    assert len(load_faces([tmp_path / "grey"], 64, drawn=True)) == 1
+    (tmp_path / "turned").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    portrait.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned" / "b.jpg", exif=exif)
+    assert len(load_faces([tmp_path / "turned"], 64)) == 1
+    clear = Image.fromarray(np.zeros((20, 20, 4), np.uint8))
+    data = io.BytesIO()
+    clear.save(data, "PNG")
+    assert images._decode(data.getvalue(), "x").min() == 255
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"text"])
+def test_what_is_no_file_of_faces_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "faces.npz"
+    with pytest.raises(TrainingError, match="no file of faces"):
+        FaceSet.load(path)
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match="no file of faces"):
+        FaceSet.load(path)
+    np.savez(path, pixels=np.zeros((2, 8, 8, 3), np.uint8), landmarks=np.zeros((1, 68, 2)), names=["a", "b"], skipped=0)
+    with pytest.raises(TrainingError, match="does not hold faces"):
+        FaceSet.load(path)

@@ -8,10 +8,11 @@ import click
 
 from faceloom.animation import edit_frames
 from faceloom.cli.numbers import FiniteRange
-from faceloom.cli.options import FILE, device_option, model_option, provenance_option
+from faceloom.cli.options import FILE, check_apart, device_option, model_option, provenance_option
 from faceloom.cli.progress import bar, counted
 from faceloom.cli.subjects import open_subject, recipe_for
-from faceloom.imaging.video import check_video_output
+from faceloom.errors import UsageError
+from faceloom.imaging.video import check_film, check_video_output
 from faceloom.provenance.claims import Claim
 from faceloom.provenance.saving import save_film
 from faceloom.settings import keep_memory
@@ -49,6 +50,10 @@ def animate(
     Other edits, given as --NAME AMOUNT, are held.
     """
     check_video_output(output)
+    check_apart([subject], [output])
+    count = round(seconds * rate)
+    if count < 4:
+        raise UsageError(f"{count} frame(s) show no movement there and back; give more --seconds or a higher --rate")
     keep_memory()
     editor = open_subject(subject, model, device)
     if not whole:
@@ -56,7 +61,7 @@ def animate(
     recipe = recipe_for(editor, None, edits)
     least, most = editor.model.directions[direction].range
     span = (least if low is None else low, most if high is None else high)
-    count = max(1, round(seconds * rate))
+    check_film(output, rate, count, editor.photo.size)
     with bar("Drawing frames", count) as update:
         frames = counted(edit_frames(editor, recipe, direction, span, count=count), update)
         save_film(frames, output, None if no_provenance else Claim(), rate=rate)

@@ -9,6 +9,7 @@ import click
 
 from faceloom.cli.options import FILE, model_option
 from faceloom.errors import UsageError
+from faceloom.files import check_place
 from faceloom.model import DEFAULT, load_model
 from faceloom.settings import cache_folder
 
@@ -45,11 +46,10 @@ def inversion(
     from faceloom.comparison.document import write_page
     from faceloom.comparison.measuring import read_records
     from faceloom.comparison.report import Results
-    from faceloom.comparison.run import Plan, choose_photos, compare
+    from faceloom.comparison.run import Plan, choose_photos, compare, key_of, label_of
     from faceloom.metrics.judges import installed_judges
 
-    if not out.parent.is_dir():
-        raise UsageError(f"there is no folder {str(out.parent)!r} to write the page in; create it first")
+    check_place(out)
     contenders = choose_contenders(methods)
     loaded = load_model(model or DEFAULT)
     fingerprint = loaded.generator.fingerprint
@@ -59,8 +59,11 @@ def inversion(
     if missing := installed_judges()[1]:
         click.echo(f"note: {missing} What edits do is not measured.", err=True)
     compare(plan, contenders, lambda line: click.echo(line, err=True))
-    found = Results.of(read_records(file, fingerprint), [path.name for path in plan.photos])
+    records = read_records(file, key_of(loaded, threads))
+    found = Results.of(records, [label_of(path) for path in plan.photos])
+    options = {"--methods": methods, "--threads": threads if threads > 1 else None, "--model": model}
     command = f"faceloom benchmark inversion --photos FOLDER --limit {len(plan.photos)} --few {few}"
+    command += "".join(f" {option} {value}" for option, value in options.items() if value is not None)
     write_page(out, found, plan, loaded, command)
     click.echo(f"{out}: {len(found.by_method)} methods")
 

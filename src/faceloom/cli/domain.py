@@ -74,7 +74,7 @@ def learn(
     settings = OneShot(keep_colour=keep_colour, steps=steps, seed=seed)
     with bar("Learning the style", 1000) as update:
         twin = learn_style(loaded, picture, name, settings, title=title, report=_share(update))
-    _keep(twin, out)
+    _keep(twin, out, loaded)
 
 
 @domain.command()
@@ -120,18 +120,18 @@ def train(
         raise UsageError("--name is that of one twin; leave it out, or choose one illustrator")
     if data:
         loaded, path = _prepared(model, str(name), out, again)
-        drawings = _faces(data, require_stylegan2(loaded).resolution, copies=True)
+        drawings = _faces(data, require_stylegan2(loaded).resolution, drawn=True)
         plan = DrawingsTraining(steps=steps or DrawingsTraining.steps, seed=seed)
         with bar("Training the twin", 1000) as update:
             twin = train_on_drawings(loaded, drawings, str(name), plan, title=title, report=_share(update))
-        _keep(twin, path)
-    for style in styles:
-        loaded, path = _prepared(model, name or style, out, again)
+        _keep(twin, path, loaded)
+    places = [_prepared(model, name or style, out, again) for style in styles]
+    for style, (loaded, path) in zip(styles, places, strict=True):
         shown = _faces(faces, require_stylegan2(loaded).resolution) if faces else None
         pairs = TwinTraining(steps=steps or TwinTraining.steps, seed=seed)
         with bar(f"Making {name or style}", 1000) as update:
             twin = train_illustrated(loaded, illustrator(style), name or style, shown, pairs, report=_share(update))
-        _keep(replace(twin, title=title) if title else twin, path)
+        _keep(replace(twin, title=title) if title else twin, path, loaded)
 
 
 def _prepared(model: str | None, name: str, out: Path | None, again: bool) -> tuple[Model, Path]:
@@ -145,13 +145,17 @@ def _prepared(model: str | None, name: str, out: Path | None, again: bool) -> tu
     path = folder / f"{name}{SUFFIX}"
     if not again and (path.exists() or (out is None and name in loaded.twins)):
         raise UsageError(f"there is a twin {name!r} already; choose another --name, or give --replace")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {str(folder)!r} ({error.strerror or error})") from error
     return loaded, path
 
 
-def _keep(twin: Twin, path: Path) -> None:
+def _keep(twin: Twin, path: Path, loaded: Model) -> None:
     twin.save(path)
-    click.echo(f"{path}: {twin.title}, {path.stat().st_size // 1000} kB; use it with --twin {twin.name}")
+    used = "use it with" if path.parent == loaded.twin_folder else f"in {loaded.twin_folder}, use it with"
+    click.echo(f"{path}: {twin.title}, {path.stat().st_size // 1000} kB; {used} --twin {twin.name}")
 
 
 def _share(update: Update) -> Report:
@@ -159,10 +163,14 @@ def _share(update: Update) -> Report:
     return lambda what, done, every: update(round(1000 * done / every))
 
 
-def _faces(sources: tuple[Path, ...], resolution: int, *, copies: bool = False) -> FaceSet:
+def _faces(sources: tuple[Path, ...], resolution: int, *, drawn: bool = False) -> FaceSet:
     if len(sources) == 1 and sources[0].suffix == ".npz":
-        return FaceSet.load(sources[0])
+        ready = FaceSet.load(sources[0])
+        if ready.pixels.shape[1] != resolution:
+            side = ready.pixels.shape[1]
+            raise UsageError(f"the faces in {str(sources[0])!r} are {side} px, and the model draws {resolution} px")
+        return ready
     with bar("Finding faces") as update:
-        found = load_faces(sources, resolution, copies=copies, progress=update)
+        found = load_faces(sources, resolution, drawn=drawn, progress=update)
     click.echo(f"{len(found)} faces, {found.skipped} pictures left out (no usable face, or a copy)")
     return found

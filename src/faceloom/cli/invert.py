@@ -11,10 +11,11 @@ import torch
 
 from faceloom.avatar import SUFFIX, Avatar
 from faceloom.checkpoints import native
-from faceloom.cli.options import FILE, FaceChoice, device_option, face_options, model_option, open_editor
+from faceloom.cli.options import FILE, FaceChoice, check_apart, device_option, face_options, model_option, open_editor
 from faceloom.cli.progress import bar
 from faceloom.editor import CROP_SIZE, Editor
 from faceloom.errors import UsageError
+from faceloom.files import check_place
 from faceloom.imaging.photos import check_output
 from faceloom.imaging.sheets import grid
 from faceloom.inversion.dial import default_fidelity
@@ -52,8 +53,13 @@ def invert(
         raise UsageError("give --output to save the codes, or --curve to draw what likeness costs")
     if curve is None and curve_edit is not None:
         raise UsageError("--curve-edit says what --curve draws; give both")
-    if output is not None and (output.suffix not in (".safetensors", SUFFIX) or not output.parent.is_dir()):
-        raise UsageError(f"{str(output)!r} must end in .safetensors or {SUFFIX} and be in a folder that exists")
+    if output is not None:
+        if output.suffix not in (".safetensors", SUFFIX):
+            raise UsageError(f"{str(output)!r} must end in .safetensors or {SUFFIX}")
+        check_place(output)
+        if output.suffix == SUFFIX and choice.all_faces:
+            raise UsageError("an avatar is one face; leave --all-faces out, or save codes alone (.safetensors)")
+    check_apart([photo], [output, sheet, curve])
     wanted = None if curve_edit is None else _edit(curve_edit)
     for path in filter(None, (sheet, curve)):
         check_output(path)
@@ -61,6 +67,8 @@ def invert(
     loaded = load_model(model or DEFAULT, device)
     loaded.directions.check_known([wanted] if wanted else [])
     quick = output is None and sheet is None and choice.inversion is None and choice.fidelity is None
+    if quick and loaded.encoder is None:  # the curve turns the dial by itself
+        choice, quick = replace(choice, fidelity=0.0), False
     editor = open_editor(photo, loaded, replace(choice, inversion="encoder") if quick else choice)
     place = default_fidelity(loaded.generator) if choice.fidelity is None else choice.fidelity
     done = choice.inversion or ("encoder" if quick else f"fidelity {place:g}")
@@ -109,12 +117,12 @@ def _draw_curve(editor: Editor, wanted: Edit | None, path: Path) -> list[dict[st
 
     panel, crop = Panel(), editor.faces[0].crop
     edit, score = choose_edit(editor.model.directions, wanted)
-    if panel.missing:
-        click.echo(f"note: {panel.missing} The curve shows how near codes are to W instead.", err=True)
+    why = panel.missing or ("" if score else f"No judge knows what {edit.direction} is.")
+    if why:
+        click.echo(f"note: {why} The curve shows how near codes are to W instead.", err=True)
     with bar("Turning the dial") as update:
         places = trace(editor.model.on(torch.device("cpu")), crop, edit, score, panel, update)  # the judges are there
-    judged = bool(score) and not panel.missing
-    save_picture(Photo(curve_sheet(crop, places, edit, judged), editor.photo.icc_profile), path, Claim())
+    save_picture(Photo(curve_sheet(crop, places, edit, not why), editor.photo.icc_profile), path, Claim())
     return [{"fidelity": one.fidelity, "error": one.error, "effect": one.effect} for one in places]
 
 

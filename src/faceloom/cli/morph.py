@@ -8,10 +8,10 @@ import click
 
 from faceloom.animation import morph_frames
 from faceloom.cli.numbers import FiniteRange
-from faceloom.cli.options import FILE, device_option, model_option, provenance_option
+from faceloom.cli.options import FILE, check_apart, device_option, model_option, provenance_option
 from faceloom.cli.progress import bar, counted
-from faceloom.cli.subjects import open_subject, recipe_for
-from faceloom.imaging.video import check_video_output
+from faceloom.cli.subjects import model_of, open_subject, recipe_for
+from faceloom.imaging.video import check_film, check_video_output
 from faceloom.provenance.claims import Claim
 from faceloom.provenance.saving import save_film
 from faceloom.settings import keep_memory
@@ -40,10 +40,13 @@ def morph(
 ) -> None:
     """Turn one avatar (or photo) into another, as a video of the aligned faces."""
     check_video_output(output)
+    check_apart([first, second], [output])
     keep_memory()
-    ends = [open_subject(path, model, device).face_alone() for path in (first, second)]
+    shared = model or model_of((first, second))
+    ends = [open_subject(path, shared, device).face_alone() for path in (first, second)]
     recipe = recipe_for(ends[0], None, edits)
     count = max(2, round(seconds * rate))
+    check_film(output, rate, count, ends[0].photo.size)
     with bar("Drawing frames", count) as update:
         frames = morph_frames(ends[0], ends[1], recipe, count=count)
         save_film(counted(frames, update), output, None if no_provenance else Claim(), rate=rate)

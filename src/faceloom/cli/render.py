@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from faceloom.cli.options import FILE, device_option, model_option, provenance_option
+from faceloom.cli.options import FILE, check_apart, device_option, model_option, provenance_option
 from faceloom.cli.subjects import open_avatar, recipe_for
 from faceloom.imaging.photos import check_output
 from faceloom.provenance.claims import Claim
@@ -38,6 +38,7 @@ def render(
     Give edits as --NAME AMOUNT, as for `faceloom edit`.
     """
     check_output(output)
+    check_apart([avatar, photo, recipe_file], [output])
     keep_memory()
     editor = open_avatar(avatar, model, device, photo)
     recipe = recipe_for(editor, recipe_file, edits)

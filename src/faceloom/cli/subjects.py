@@ -11,6 +11,7 @@ import click
 from faceloom.avatar import SUFFIX, Avatar
 from faceloom.cli.options import FaceChoice, open_editor, parse_edits
 from faceloom.editor import Editor
+from faceloom.errors import UsageError
 from faceloom.imaging.photos import open_photo
 from faceloom.model import DEFAULT, load_model
 from faceloom.recipe import Recipe
@@ -19,7 +20,21 @@ from faceloom.recipe import Recipe
 def open_avatar(path: Path, model: str | None, device: str, photo: Path | None = None) -> Editor:
     """Open an avatar with the model that it names, or with `model`; in its photo where that is given."""
     avatar = Avatar.load(path)
-    return avatar.open(load_model(model or avatar.model, device), None if photo is None else open_photo(photo))
+    try:
+        loaded = load_model(model or avatar.model, device)
+    except UsageError as error:
+        if model is not None:
+            raise
+        words = (
+            f"{str(path)!r} was made with the model {avatar.model!r}, which is not to be had here: {error}. Where it"
+        )
+        raise UsageError(f"{words} lies elsewhere, or has another name, say so with --model") from error
+    return avatar.open(loaded, None if photo is None else open_photo(photo))
+
+
+def model_of(paths: Sequence[Path]) -> str | None:
+    """The model of the first avatar among avatars and photos, which the others are opened with; None without one."""
+    return next((Avatar.load(path).model for path in paths if path.suffix.lower() == SUFFIX), None)
 
 
 def open_subject(path: Path, model: str | None, device: str) -> Editor:

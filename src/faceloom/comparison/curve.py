@@ -12,6 +12,7 @@ from faceloom.comparison.plot import Point, scatter
 from faceloom.comparison.trials import Panel, choose_trials, draw_edits
 from faceloom.directions.direction import DirectionSet
 from faceloom.editor import CROP_SIZE
+from faceloom.errors import UsageError
 from faceloom.imaging.convert import to_images, to_pixels
 from faceloom.imaging.sheets import grid
 from faceloom.inversion.losses import shared_features
@@ -45,6 +46,8 @@ class Place:
 def choose_edit(directions: DirectionSet, wanted: Edit | None = None) -> tuple[Edit, str]:
     """The edit to show, and the judges' score that it should raise; that of the first trial where none is wanted."""
     trials = choose_trials(directions)
+    if wanted is None and not trials:
+        raise UsageError("this model has no directions, and a curve shows what an edit does; import some first")
     if wanted is None:
         return trials[0].edit(), trials[0].score
     directions.check_known([wanted])
@@ -106,7 +109,7 @@ def curve_sheet(crop: Crop, places: Sequence[Place], edit: Edit, judged: bool, *
         (H, W, 3) uint8 RGB.
     """
     name = f"{edit.direction} {edit.amount:+g}"
-    y_label = f"change of the judges' score, {name}" if judged else "nearness of the code to W (no judges installed)"
+    y_label = f"change of the judges' score, {name}" if judged else "nearness of the code to W (no judge sees the edit)"
     points = [Point(one.error, one.effect, f"{one.fidelity:g}", joined=True) for one in places]
     rows = [[crop.pixels, *(one.before for one in places)], [crop.pixels, *(one.after for one in places)]]
     heads = ["photo", *(f"fidelity {one.fidelity:g}" for one in places)]

@@ -91,7 +91,9 @@ def write_page(out: Path, results: Results, plan: Plan, model: Model, command: s
         machine=_machine(),
         torch=torch.__version__.partition("+")[0],
         table=table(results),
-        plot=f"![Reconstruction against edits]({plot.name})" if picture is not None else "No plot: no judges.",
+        plot=f"![Reconstruction against edits]({plot.name})"
+        if picture is not None
+        else "No plot: no judges, or not the encoder to compare with.",
         few=min(plan.few, len(plan.photos)),
         consistency=min(CONSISTENCY_PHOTOS, len(plan.photos)),
         trials=words,

@@ -17,6 +17,7 @@ from torch import Tensor
 from faceloom.comparison.memory import peak_memory, reset_peak
 from faceloom.comparison.trials import Panel, choose_trials, draw_edits
 from faceloom.encoders.features import EfficientNetFeatures
+from faceloom.errors import UsageError
 from faceloom.imaging.convert import resized, to_images, to_pixels
 from faceloom.inversion.protocol import Inverter, fitted
 from faceloom.inversion.wspace import measure_w
@@ -74,20 +75,38 @@ class Record:
     features: list[str] = field(default_factory=list)
     photo_features: str = ""
 
-    def to_json(self, fingerprint: str) -> str:
-        """One line; `fingerprint` of the generator, so that records of another are not mistaken for these."""
-        return json.dumps({"version": VERSION, "generator": fingerprint, **asdict(self)})
+    def to_json(self, key: str) -> str:
+        """One line; `key` says what it depends on besides, so that no other model is taken for this one."""
+        return json.dumps({"version": VERSION, "key": key, **asdict(self)})
 
 
-def read_records(path: Path, fingerprint: str) -> list[Record]:
-    """The records of a generator in a file of JSON lines; none where there is no file. A torn last line is left out."""
+def begin_line(path: Path) -> None:
+    """Have what is added to a file of JSON lines begin a line, also where the last one was torn off.
+
+    Raises:
+        UsageError: if nothing can be added to it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            end = file.seek(0, 2)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+    except OSError as error:
+        raise UsageError(f"cannot keep results in {str(path)!r} ({error.strerror or error}); choose another") from error
+
+
+def read_records(path: Path, key: str) -> list[Record]:
+    """The records of a file of JSON lines that have this key; none where there is no file. Torn lines are left out."""
     if not path.is_file():
         return []
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             data: dict[str, Any] = json.loads(line)
-            if data.pop("version") == VERSION and data.pop("generator") == fingerprint:
+            if data.pop("version") == VERSION and data.pop("key") == key:
                 found.append(Record(**data))
         except (ValueError, KeyError, TypeError):
             continue

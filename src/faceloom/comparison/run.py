@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import nn
 
+from faceloom.checkpoints.fetch import hash_file
 from faceloom.comparison.contenders import FEW, FULL, Contender, choose_contenders
-from faceloom.comparison.measuring import Bench, read_records
+from faceloom.comparison.measuring import Bench, begin_line, read_records
+from faceloom.comparison.trials import choose_trials
 from faceloom.editor import CROP_SIZE
 from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
+from faceloom.generators.protocol import fingerprint_of
 from faceloom.imaging.photos import open_photo, photos_in
-from faceloom.model import load_model
+from faceloom.model import Model, load_model
 from faceloom.settings import keep_memory
 from faceloom.types import Crop
 
@@ -75,12 +81,29 @@ def choose_photos(folder: Path, limit: int | None) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def label_of(path: Path) -> str:
+    """What tells a photo from others of its name."""
+    return f"{path.name} {hash_file(path)[:12]}"
+
+
+def key_of(model: Model, threads: int) -> str:
+    """What results depend on besides the photo and the method: networks, directions, and the threads of PyTorch."""
+    digest = hashlib.sha256(f"{model.generator.fingerprint} {threads}".encode())
+    if model.encoder is not None:
+        digest.update(fingerprint_of(cast(nn.Module, model.encoder)).encode())
+    for one in choose_trials(model.directions):
+        digest.update(
+            f"{one.direction} {one.amount}".encode() + model.directions[one.direction].vector.numpy().tobytes()
+        )
+    return digest.hexdigest()[:16]
+
+
 def aligned(paths: Sequence[Path], size: int = CROP_SIZE) -> Iterable[tuple[str, Crop]]:
     """The largest face of each photo, aligned; photos without one are left out."""
     for path in paths:
         try:
             photo = open_photo(path)
-            yield path.name, align(photo, choose(detect(photo), None, photo), size)
+            yield label_of(path), align(photo, choose(detect(photo), None, photo), size)
         except (FaceError, PhotoError, MissingExtraError):
             continue
 
@@ -94,11 +117,20 @@ def compare(plan: Plan, contenders: Sequence[Contender], tell: Tell, *, isolated
         tell: is told in a line what is done.
         isolated: run each method in a process of its own, so that memory can be told apart.
     """
-    fingerprint = load_model(plan.model).generator.fingerprint
-    done = {(record.photo, record.method) for record in read_records(plan.results, fingerprint)}
-    plan.results.parent.mkdir(parents=True, exist_ok=True)
+    model = load_model(plan.model)
+    if not choose_trials(model.directions):
+        raise UsageError(f"the model {plan.model!r} has no directions, and what edits do is half of the comparison")
+    records = read_records(plan.results, key_of(model, plan.threads))
+    done = {(record.photo, record.method) for record in records}
+    begin_line(plan.results)
     for contender in contenders:
-        wanted = [path for path in plan.photos[: plan.share(contender)] if (path.name, contender.name) not in done]
+        try:
+            contender.make(model)
+        except UsageError as error:  # it wants an encoder, or another kind of generator
+            tell(f"{contender.name}: left out: {error}")
+            continue
+        every = plan.photos[: plan.share(contender)]
+        wanted = [path for path in every if (label_of(path), contender.name) not in done]
         if not wanted:
             tell(f"{contender.name}: done before")
             continue
@@ -120,9 +152,10 @@ def run_one(plan: Plan, name: str, photos: Sequence[Path]) -> None:
     model = load_model(plan.model)
     (contender,) = choose_contenders(name)
     inverter, bench = contender.make(model), Bench(model)
-    few = {path.name for path in plan.photos[:CONSISTENCY_PHOTOS]}
+    few = {label_of(path) for path in plan.photos[:CONSISTENCY_PHOTOS]}
+    key = key_of(model, plan.threads)
     with plan.results.open("a", encoding="utf-8") as file:
         for photo, crop in aligned(photos):
             record = bench.measure(photo, name, crop, inverter, consistency=photo in few)
-            file.write(record.to_json(model.generator.fingerprint) + "\n")
+            file.write(record.to_json(key) + "\n")
             file.flush()

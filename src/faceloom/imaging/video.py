@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -11,21 +12,32 @@ import numpy as np
 from PIL import Image
 
 from faceloom.errors import MissingExtraError, UsageError
-from faceloom.files import replacing
+from faceloom.files import check_place, replacing
 from faceloom.imaging.photos import AI_NOTE
 from faceloom.types import Pixels
 
 SUFFIXES = (".mp4", ".gif", ".webp")
+MOST_BYTES = 1 << 30
+"""Of frames in memory: Pillow wants them all at once."""
 
 
 def check_video_output(path: Path) -> None:
     """Raise UsageError if a video cannot be written to `path`: another suffix, or no such folder."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{str(path)!r} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {str(path.parent)!r}; create it first")
+    check_place(path)
     if path.suffix.lower() == ".mp4":
         _ffmpeg()
+
+
+def check_film(path: Path, rate: float, count: int, size: tuple[int, int]) -> None:
+    """Raise UsageError if a film of `count` frames, (width, height), at this rate is more than the format can do."""
+    if path.suffix.lower() == ".gif" and rate > 50:
+        raise UsageError(
+            f"a gif shows at most 50 frames a second, not {rate:g}; lower --rate, or save as .webp or .mp4"
+        )
+    if path.suffix.lower() != ".mp4" and 3 * count * size[0] * size[1] > MOST_BYTES:
+        raise UsageError(_too_much(path))
 
 
 def save_video(
@@ -88,12 +100,25 @@ def _write_mp4(frames: Iterable[Pixels], file: IO[bytes], rate: float, note: str
 
 
 def _write_pillow(frames: Iterable[Pixels], file: IO[bytes], path: Path, rate: float, options: dict[str, Any]) -> int:
-    pictures = [Image.fromarray(pixels) for pixels in frames]
+    pictures, held = [], 0
+    for pixels in frames:
+        held += pixels.nbytes
+        if held > MOST_BYTES:
+            raise UsageError(_too_much(path))
+        pictures.append(Image.fromarray(pixels))
     if pictures:
-        kind = "GIF" if path.suffix.lower() == ".gif" else "WEBP"
-        duration = max(20, round(1000 / rate))
-        pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=duration, loop=0, **options)
+        kind, unit = ("GIF", 10) if path.suffix.lower() == ".gif" else ("WEBP", 1)
+        ends = [round(1000 * number / (rate * unit)) * unit for number in range(len(pictures) + 1)]
+        shown = [end - start for start, end in itertools.pairwise(ends)]
+        pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=shown, loop=0, **options)
     return len(pictures)
+
+
+def _too_much(path: Path) -> str:
+    return (
+        f"so many frames of this size cannot be held for {path.suffix}; take fewer --seconds or a lower --rate, the "
+        "face alone, or .mp4"
+    )
 
 
 def _ffmpeg() -> Any:

@@ -84,7 +84,12 @@ def save_film(frames: Iterable[Pixels], path: Path, claim: Claim | None, *, rate
         save_video(frames, draft, rate=rate, note=note, xmp=xmp)
         mark: Mark = "none" if claim is None else mark_in_use()
         if claim is None or mark != "credentials":
-            os.replace(draft, path)
+            try:
+                os.replace(draft, path)
+            except OSError as error:
+                raise UsageError(
+                    f"cannot write {str(path)!r} ({error.strerror or error}); choose another place"
+                ) from error
             return mark
         with draft.open("rb") as content, replacing(path) as file:
             file.write(sign(content, MIMES[path.suffix.lower()], claim))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from faceloom.errors import FaceError, PhotoError, TrainingError
@@ -78,11 +78,18 @@ class FaceSet:
 
     @classmethod
     def load(cls, path: Path) -> FaceSet:
-        """The inverse of `save`."""
-        with np.load(path, allow_pickle=False) as data:
-            return cls(
-                data["pixels"], data["landmarks"], tuple(str(name) for name in data["names"]), int(data["skipped"])
-            )
+        """The inverse of `save`; raises TrainingError if the file is not one."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+                names = tuple(str(name) for name in data["names"])
+                found = cls(data["pixels"], data["landmarks"], names, int(data["skipped"]))
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise TrainingError(f"{str(path)!r} is no file of faces as `faceloom train` writes it ({error})") from error
+        count, side = len(names), found.pixels.shape[-2] if found.pixels.ndim == 4 else 0
+        shapes = found.pixels.shape, found.landmarks.shape
+        if not count or found.pixels.dtype != np.uint8 or shapes != ((count, side, side, 3), (count, 68, 2)):
+            raise TrainingError(f"{str(path)!r} does not hold faces as `faceloom train` writes them")
+        return found
 
 
 def pictures(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -120,7 +127,7 @@ def load_faces(
     sources: Sequence[Path],
     resolution: int,
     *,
-    copies: bool = False,
+    drawn: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceSet:
     """Find and align the largest face of every picture of the sources.
@@ -131,7 +138,7 @@ def load_faces(
     Args:
         sources: folders or zips of pictures.
         resolution: side to bring the faces to.
-        copies: whether to keep them: drawings of one hand are alike without being copies.
+        drawn: whether they are drawings, which may be grey, and of one hand are alike without being copies.
         progress: called with the number of pictures read so far, and of all.
 
     Raises:
@@ -144,7 +151,7 @@ def load_faces(
     every = [(f"{source.stem}/{name}", load) for source in sources for name, load in pictures(source)]
     for number, (name, load) in enumerate(every, start=1):
         with suppress(PhotoError, FaceError):
-            found.append((name, _align(_decode(load(), name), name, resolution)))
+            found.append((name, _align(_decode(load(), name), name, resolution, drawn=drawn)))
         if progress is not None:
             progress(number, len(every))
     if not found:
@@ -154,7 +161,7 @@ def load_faces(
     names = tuple(name for name, _ in found)
     pixels = np.stack([crop.pixels for crop in crops])
     faces = FaceSet(pixels, landmarks, names, len(every) - len(found))
-    again = np.zeros(len(names), np.bool_) if copies else repeats(pixels)
+    again = np.zeros(len(names), np.bool_) if drawn else repeats(pixels)
     return replace(faces.subset(~again), skipped=faces.skipped + int(again.sum())) if again.any() else faces
 
 
@@ -163,7 +170,11 @@ def _decode(data: bytes, name: str) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data)) as picture:
             if max(picture.size) > _MAX_SIDE:
                 picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
-            return np.asarray(picture.convert("RGB"))
+            upright = ImageOps.exif_transpose(picture)
+            if upright.has_transparency_data:
+                layer = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+            return np.asarray(upright.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"cannot read {name}: {error}") from error
 
@@ -173,8 +184,8 @@ def _is_grey(pixels: NDArray[np.uint8]) -> bool:
     return float(spread.mean()) < 6.0
 
 
-def _align(pixels: NDArray[np.uint8], name: str, resolution: int) -> Crop:
-    if _is_grey(pixels):
+def _align(pixels: NDArray[np.uint8], name: str, resolution: int, *, drawn: bool) -> Crop:
+    if not drawn and _is_grey(pixels):
         raise PhotoError(f"{name} has no colour")
     # Imported here: a machine that trains on packed faces needs no detector.
     from faceloom.faces.align import align
