@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceloom.comparison.contenders import CONTENDERS, SETTINGS, choose_contenders
-from faceloom.comparison.curve import choose_edit
+from faceloom.comparison.contenders import CONTENDERS, choose_contenders
+from faceloom.comparison.curve import PLACES, choose_edit
 from faceloom.comparison.document import write_page
 from faceloom.comparison.measuring import Record, begin_line, read_records, unpacked
 from faceloom.comparison.memory import peak_memory, reset_peak
@@ -65,14 +65,14 @@ def records() -> list[Record]:
     for index, photo in enumerate(PHOTOS):
         shift = 0.02 * index
         found += [record(photo, "encoder", 0.6 + shift, 10.0), record(photo, "pivotal", 0.2 + shift, 5.0, 60.0)]
-        for fidelity in SETTINGS:
+        for fidelity in PLACES:
             found.append(record(photo, f"dial-{fidelity:g}", 0.6 - 0.5 * fidelity + shift, 10 - 2 * fidelity))
     return found
 
 
 def test_the_table_has_a_row_for_each_method(records: list[Record]) -> None:
     rows = table(Results.of(records, PHOTOS)).splitlines()
-    assert len(rows) == 2 + 2 + len(SETTINGS)
+    assert len(rows) == 2 + 2 + len(PLACES)
     assert all(row.count("|") == rows[0].count("|") for row in rows)
     assert "| encoder alone | 3 | 13.80 | 0.690 | 0.620 | 0.310 | 100 |" in rows[2]
     assert "| 50 |" in next(row for row in rows if "pivotal" in row)

@@ -20,7 +20,7 @@ from faceloom.inversion.encoder import EncoderInverter
 from faceloom.inversion.hybrid import HybridInverter
 from faceloom.inversion.losses import PixelLoss, WeightedSum, pixel_distance
 from faceloom.inversion.lowrank import LowRankTuner
-from faceloom.inversion.methods import DESCRIPTIONS, METHODS, make_method
+from faceloom.inversion.methods import METHODS, make_method
 from faceloom.inversion.pivotal import LEAST_RESPONSE, PivotalTuner
 from faceloom.inversion.projector import Projector, regularity
 from faceloom.inversion.protocol import Inverter, Step
@@ -244,8 +244,7 @@ def test_improvement_that_stalls_ends_it(generator: StyleGAN2, encoder: Residual
     assert len(done) < 400
 
 
-def test_methods_have_names_and_words(generator: StyleGAN2, encoder: ResidualEncoder) -> None:
-    assert set(DESCRIPTIONS) == set(METHODS)
+def test_every_method_can_be_made(generator: StyleGAN2, encoder: ResidualEncoder) -> None:
     for name in METHODS:
         assert hasattr(make_method(name, generator, encoder, torch.ones(8)), "invert")
     with pytest.raises(UsageError, match="there is no inversion method"):

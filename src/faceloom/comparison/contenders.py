@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from faceloom.comparison.curve import PLACES
 from faceloom.errors import UsageError
 from faceloom.inversion.dial import DEFAULT_FIDELITY
 from faceloom.inversion.encoder import EncoderInverter
@@ -20,8 +21,6 @@ from faceloom.inversion.regularized import RegularizedInverter
 from faceloom.inversion.wplus import WPlusInverter
 from faceloom.model import Model
 
-SETTINGS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""The places on the dial that are measured."""
 FULL, HALF, FEW = "all photos", "twice few", "few"
 
 
@@ -86,7 +85,7 @@ CONTENDERS = (
     ),
     Contender("low-rank", "hybrid, then low-rank tuning, 150", lambda m: _low_rank(m, None), FEW),
     Contender("low-rank-edits", "the same, local along the edits", lambda m: _low_rank(m, m.directions.moves()), FEW),
-    *(_dial(fidelity, FULL if fidelity <= DEFAULT_FIDELITY else HALF) for fidelity in SETTINGS),
+    *(_dial(fidelity, FULL if fidelity <= DEFAULT_FIDELITY else HALF) for fidelity in PLACES),
 )
 
 

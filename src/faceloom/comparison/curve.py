@@ -23,6 +23,7 @@ from faceloom.recipe import Edit
 from faceloom.types import Crop, Pixels
 
 PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""On the dial, that are measured."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from faceloom.comparison.contenders import CONTENDERS, SETTINGS, Contender
+from faceloom.comparison.contenders import CONTENDERS, Contender
+from faceloom.comparison.curve import PLACES
 from faceloom.comparison.measuring import Record, unpacked
 from faceloom.comparison.plot import Point, scatter
 from faceloom.metrics.frechet import frechet_distance
@@ -129,7 +130,7 @@ def _cells(results: Results, method: str, shared: Sequence[str]) -> list[str]:
 
 def dial_table(results: Results) -> str:
     """The places on the dial, over the photos that all of them have: mean and standard deviation."""
-    names = [f"dial-{fidelity:g}" for fidelity in SETTINGS if f"dial-{fidelity:g}" in results.by_method]
+    names = [f"dial-{fidelity:g}" for fidelity in PLACES if f"dial-{fidelity:g}" in results.by_method]
     photos = results.common(names)
     if len(names) < 2 or not photos:
         return "The dial was not measured at two places or more."

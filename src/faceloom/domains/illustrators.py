@@ -7,7 +7,7 @@ can: see `faceloom.domains.drawing`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -238,8 +238,3 @@ def draw_faces(
 def _resized(pixels: NDArray[np.uint8], side: int) -> Float:
     resized = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(resized, np.float32) / 255.0
-
-
-def names() -> Sequence[str]:
-    """Names of the illustrators."""
-    return tuple(ILLUSTRATORS)

@@ -21,17 +21,6 @@ from faceloom.inversion.wplus import WPlusInverter
 
 MethodName = Literal["encoder", "refined", "hybrid", "w", "w+", "gaussian", "pn+", "pivotal", "low-rank"]
 METHODS: tuple[MethodName, ...] = get_args(MethodName)
-DESCRIPTIONS: dict[MethodName, str] = {
-    "encoder": "one pass of the encoder (pSp, e4e)",
-    "refined": "the encoder, asked again about its own reconstruction (ReStyle)",
-    "hybrid": "the encoder, then W+ near its code (In-Domain GAN Inversion)",
-    "w": "one code in W and noise maps (StyleGAN2, appendix D)",
-    "w+": "one code for each layer, free (Image2StyleGAN)",
-    "gaussian": "W+, held by the mean and covariance of W",
-    "pn+": "W+, held in the space P_N (Improved StyleGAN Embedding)",
-    "pivotal": "a code in W, then the generator's weights (Pivotal Tuning)",
-    "low-rank": "hybrid, then a low-rank change of the weights",
-}
 
 
 def make_method(

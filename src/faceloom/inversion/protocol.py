@@ -74,11 +74,6 @@ class Inversion:
         """
         return replace(self, codes=self.codes.to(device))
 
-    def face(self, index: int) -> Inversion:
-        """The part of one face of the batch."""
-        part = slice(index, index + 1)
-        return Inversion(self.codes[part], self.tunings[part], self.steps)
-
     def tensors(self) -> dict[str, Tensor]:
         """All of it as plain tensors, for a safetensors file: "codes", and "face.tensor" of the tunings in 16 bits."""
         found = {"codes": self.codes}

@@ -58,7 +58,8 @@ class RefinedEncoderInverter:
             best[better], lowest = ws[better], torch.minimum(losses, lowest)
             if progress is not None:
                 progress(Step(number, self.steps, float(lowest.mean()), lambda: self.generator.synthesize(best)))
-            ws = ws + self.damping * self._correction(images, seen, fake)
+            if number < self.steps:
+                ws = ws + self.damping * self._correction(images, seen, fake)
         return Inversion(best, steps=self.steps)
 
     def _correction(self, images: Tensor, seen: Tensor, fake: Tensor) -> Tensor:
