@@ -224,6 +224,10 @@ def test_the_verb_learns_lists_and_removes(home: Path) -> None:
     path = next((home / "data").rglob("oil.safetensors"))
     assert Twin.load(path).name == "oil"
     assert "oil" in call("list")
+    kept = path.read_bytes()
+    path.write_bytes(kept[:1000])
+    assert "`faceloom domain remove oil`" in call("list")
+    path.write_bytes(kept)
     with pytest.raises(UsageError, match="already"):
         call("learn", str(EXAMPLES / "portrait.jpg"), "--name", "oil")
     call("remove", "oil")

@@ -13,7 +13,7 @@ from faceloom.cli.options import FILE, model_option
 from faceloom.cli.progress import Update, bar
 from faceloom.domains.illustrators import ILLUSTRATORS, illustrator
 from faceloom.domains.twin import SUFFIX, Twin, check_name
-from faceloom.errors import UsageError
+from faceloom.errors import CheckpointError, UsageError
 from faceloom.model import DEFAULT, Model, load_model
 from faceloom.settings import keep_memory
 from faceloom.training.drawings import DrawingsTraining, train_on_drawings
@@ -38,7 +38,11 @@ def list_twins(model: str | None) -> None:
     if not len(twins):
         click.echo("no twins yet; `faceloom domain learn PICTURE --name NAME` makes one")
     for name in twins:
-        twin = twins[name]
+        try:
+            twin = twins[name]
+        except CheckpointError as error:
+            click.echo(f"{name:16} cannot be used: {error} (`faceloom domain remove {name}` deletes it)", err=True)
+            continue
         learned = (twin.info or {}).get("from", "drawings")
         source = f"the illustrator {twin.illustrator}" if twin.illustrator else learned
         click.echo(f"{name:16} {twin.title} (from {source}, {twins.path(name).stat().st_size // 1000} kB)")
