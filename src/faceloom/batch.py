@@ -10,8 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +23,7 @@ import faceloom
 from faceloom.editor import Editor, InverterName, make_inverter
 from faceloom.errors import FaceloomError, UsageError
 from faceloom.faces.detect import detect
-from faceloom.files import replacing
+from faceloom.files import drafted, replacing
 from faceloom.generators.protocol import fingerprint_of
 from faceloom.imaging.photos import WRITABLE, check_output, open_photo, photos_in
 from faceloom.model import Model
@@ -208,15 +206,11 @@ def _edit(task: Task, model: Model, job: Job, journal: _Journal, stamp: str) -> 
     editor = Editor.open(photo, model=model, face=job.face, inverter=job.inversion, fidelity=job.fidelity, found=found)
     recipe = job.recipe if job.preset is None else job.preset.recipe_for(editor, job.strength, job.recipe)
     rendered = editor.render(recipe).photo
-    draft = task.output.with_name(f".faceloom-{secrets.token_hex(8)}{task.output.suffix}")
-    try:
+    with drafted(task.output) as draft:
         save_picture(rendered, draft, Claim(recipe) if job.provenance else None, quality=job.quality)
         journal.check_place(task)  # once more: that took a while
         facts = _facts(draft)
         journal.add(task, stamp, "begun", facts=facts)
-        os.replace(draft, task.output)
-    finally:
-        draft.unlink(missing_ok=True)
     journal.add(task, stamp, "edited", len(editor.faces), facts)
     notes = [str(face.likeness) for face in editor.faces if face.likeness is not None and face.likeness.poor]
     return Outcome(task.photo, task.output, "edited", "; ".join(dict.fromkeys(notes)), len(editor.faces))

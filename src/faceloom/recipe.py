@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -70,10 +71,7 @@ class Recipe:
 
     def amounts(self) -> dict[str, float]:
         """How far each direction is gone: the amounts of edits along one add up."""
-        total: dict[str, float] = {}
-        for edit in self.edits:
-            total[edit.direction] = total.get(edit.direction, 0.0) + edit.amount
-        return total
+        return summed(self.edits)
 
     def with_edit(self, direction: str, amount: float) -> Recipe:
         """A copy in which `direction` has this amount and no other."""
@@ -120,6 +118,14 @@ class Recipe:
             return cls.from_json(path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the recipe {path}: {error}") from error
+
+
+def summed(edits: Sequence[Edit]) -> dict[str, float]:
+    """How much the edits have of each direction together, in the order of their first mention."""
+    amounts: dict[str, float] = {}
+    for edit in edits:
+        amounts[edit.direction] = amounts.get(edit.direction, 0.0) + edit.amount
+    return amounts
 
 
 def _degree(value: Any) -> float:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from faceloom.cli.options import FILE, model_option
-from faceloom.errors import UsageError
 from faceloom.files import check_place
 from faceloom.model import DEFAULT, load_model
 from faceloom.settings import cache_folder
@@ -80,8 +79,7 @@ def likeness(photos: Path, limit: int | None, out: Path | None, model: str | Non
 
     loaded = load_model(model or DEFAULT)
     file = out or calibration_file(loaded.id)
-    if not file.parent.is_dir():
-        raise UsageError(f"there is no folder {str(file.parent)!r} to write in; create it first")
+    check_place(file)
     crops = [crop for _, crop in aligned(choose_photos(photos, limit))]
     found = calibrate(loaded.generator, loaded.require_encoder(), [crop.pixels for crop in crops])
     found.save(file)

@@ -25,6 +25,7 @@ from faceloom.directions.supervised import Float, labelled_direction
 from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
+from faceloom.files import check_place
 from faceloom.imaging.convert import to_images
 from faceloom.imaging.photos import check_output, open_photo, photos_in
 from faceloom.metrics.judges import load_judges
@@ -200,8 +201,7 @@ def labels(
 
 
 def _load(model: str | None, out: Path, sheet: Path | None) -> Model:
-    if not out.parent.is_dir():
-        raise UsageError(f"there is no folder {str(out.parent)!r}; create it first")
+    check_place(out)
     if sheet is not None:
         check_output(sheet)
     return load_model(model or DEFAULT)

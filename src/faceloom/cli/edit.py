@@ -23,8 +23,7 @@ from faceloom.cli.recipes import Wishes, model_for, recipe_of, recipe_options, w
 from faceloom.cli.stickers import check_sticker
 from faceloom.editor import Editor
 from faceloom.effects import effect_sheet
-from faceloom.errors import UsageError
-from faceloom.files import replacing
+from faceloom.files import check_place, replacing
 from faceloom.imaging.photos import check_output
 from faceloom.provenance.claims import Claim
 from faceloom.provenance.saving import Mark, save_picture
@@ -71,8 +70,8 @@ def edit(
     for path in filter(None, (output, sheet, sticker)):
         check_output(path)
     check_apart([photo, wishes.recipe], [output, sheet, sticker, save_recipe])
-    if save_recipe is not None and not save_recipe.parent.is_dir():
-        raise UsageError(f"there is no folder {str(save_recipe.parent)!r} to save the recipe in; create it first")
+    if save_recipe is not None:
+        check_place(save_recipe)
     keep_memory()
     recipe = recipe_of(wishes, edits, model)
     check_sticker(sticker)

@@ -122,6 +122,7 @@ def compare(plan: Plan, contenders: Sequence[Contender], tell: Tell, *, isolated
         raise UsageError(f"the model {plan.model!r} has no directions, and what edits do is half of the comparison")
     records = read_records(plan.results, key_of(model, plan.threads))
     done = {(record.photo, record.method) for record in records}
+    labels = {path: label_of(path) for path in plan.photos}
     begin_line(plan.results)
     for contender in contenders:
         try:
@@ -130,7 +131,7 @@ def compare(plan: Plan, contenders: Sequence[Contender], tell: Tell, *, isolated
             tell(f"{contender.name}: left out: {error}")
             continue
         every = plan.photos[: plan.share(contender)]
-        wanted = [path for path in every if (label_of(path), contender.name) not in done]
+        wanted = [path for path in every if (labels[path], contender.name) not in done]
         if not wanted:
             tell(f"{contender.name}: done before")
             continue

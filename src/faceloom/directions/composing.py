@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from faceloom.recipe import MAX_AMOUNT, Edit
+from faceloom.recipe import MAX_AMOUNT, Edit, summed
 
 Effects = Mapping[str, Mapping[str, float]]
 """By direction and attribute, what one unit does, in standard deviations."""
@@ -41,14 +41,6 @@ class Move(Protocol):
     def space(self) -> str:
         """Where it moves: "w+" or "s"."""
         ...
-
-
-def summed(edits: Sequence[Edit]) -> dict[str, float]:
-    """How much the edits have of each direction together, in the order of their first mention."""
-    amounts: dict[str, float] = {}
-    for edit in edits:
-        amounts[edit.direction] = amounts.get(edit.direction, 0.0) + edit.amount
-    return amounts
 
 
 def overlaps(directions: Sequence[Move]) -> dict[str, dict[str, float]]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from faceloom.checkpoints import native
-from faceloom.directions.composing import Effects, balanced, overlaps, summed
+from faceloom.directions.composing import Effects, balanced, overlaps
 from faceloom.errors import CheckpointError, DirectionError, UsageError
-from faceloom.recipe import Edit
+from faceloom.recipe import Edit, summed
 
 KIND = "directions"
 MoveSpace = Literal["w+", "s"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from faceloom.errors import FaceloomError, MissingExtraError, PhotoError, PhotoSizeError, UsageError
-from faceloom.files import replacing
+from faceloom.files import check_place, replacing
 from faceloom.types import Photo
 
 MAX_BYTES: Final = 200_000_000
@@ -78,9 +78,8 @@ def open_photo(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, max_
             with path.open("rb") as file, _identify(file, path) as image:
                 _check_size(image.size, path, max_pixels)
                 image.load()
-                profile = image.info.get("icc_profile")
-                rgb, kept = _to_rgb(image, profile if isinstance(profile, bytes) else None)
-                pixels = np.array(_upright(image, rgb))
+                upright, kept = upright_rgb(image)
+                pixels = np.array(upright)
         except FaceloomError:
             raise
         except UnidentifiedImageError as error:
@@ -94,6 +93,13 @@ def open_photo(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, max_
                 f"{_quote(path)} is damaged and cannot be decoded; open it in a photo program and export it anew"
             ) from error
     return Photo(pixels, kept, path.name)
+
+
+def upright_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
+    """A decoded picture as 8-bit RGB over white, turned as its rotation tag says, and the profile that describes it."""
+    profile = image.info.get("icc_profile")
+    rgb, kept = _to_rgb(image, profile if isinstance(profile, bytes) else None)
+    return _upright(image, rgb), kept
 
 
 def in_srgb(photo: Photo) -> Photo:
@@ -213,12 +219,7 @@ def check_output(path: str | os.PathLike[str]) -> str:
     form = WRITABLE.get(path.suffix.lower())
     if form is None:
         raise UsageError(f"cannot tell a picture format from {_quote(path)}; end its name in {', '.join(WRITABLE)}")
-    if path.is_dir():
-        raise UsageError(f"{_quote(path)} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {_quote(path.parent)} to save in; create it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UsageError(f"the folder {_quote(path.parent)} may not be written to; choose another")
+    check_place(path)
     return form
 
 

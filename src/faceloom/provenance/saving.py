@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceloom.errors import UsageError
-from faceloom.files import replacing
+from faceloom.files import drafted, replacing
 from faceloom.imaging.photos import check_output, check_quality, write_image
 from faceloom.imaging.video import check_video_output, save_video
 from faceloom.provenance.claims import Claim
@@ -78,21 +77,13 @@ def save_picture(
 def save_film(frames: Iterable[Pixels], path: Path, claim: Claim | None, *, rate: float = 25.0) -> Mark:
     """Save frames as a film, complete or not at all, with what it says of itself; see `save_video`."""
     check_video_output(path)
-    draft = path.with_name(f".faceloom-{secrets.token_hex(8)}{path.suffix}")
     note, xmp = (None, None) if claim is None else (claim.note, claim.xmp())
-    try:
+    with drafted(path) as draft:
         save_video(frames, draft, rate=rate, note=note, xmp=xmp)
         mark: Mark = "none" if claim is None else mark_in_use()
-        if claim is None or mark != "credentials":
-            try:
-                os.replace(draft, path)
-            except OSError as error:
-                raise UsageError(
-                    f"cannot write {str(path)!r} ({error.strerror or error}); choose another place"
-                ) from error
-            return mark
-        with draft.open("rb") as content, replacing(path) as file:
-            file.write(sign(content, MIMES[path.suffix.lower()], claim))
-        return mark
-    finally:
-        draft.unlink(missing_ok=True)
+        if claim is not None and mark == "credentials":
+            with draft.open("rb") as content:
+                signed = sign(content, MIMES[path.suffix.lower()], claim)
+            with replacing(draft) as file:
+                file.write(signed)
+    return mark

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from faceloom.errors import FaceError, PhotoError, TrainingError
 from faceloom.files import replacing
+from faceloom.imaging.photos import upright_rgb
 from faceloom.training.copies import repeats
 from faceloom.types import Crop, Photo
 
@@ -170,11 +171,7 @@ def _decode(data: bytes, name: str) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data)) as picture:
             if max(picture.size) > _MAX_SIDE:
                 picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
-            upright = ImageOps.exif_transpose(picture)
-            if upright.has_transparency_data:
-                layer = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            return np.asarray(upright.convert("RGB"))
+            return np.asarray(upright_rgb(picture)[0])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"cannot read {name}: {error}") from error
 
