@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from faceloom.generators.backends import use_backend
 from faceloom.generators.cache import PrefixCache
+from faceloom.generators.fused import pages
 from faceloom.generators.fused.few import MOST_PIXELS
 from faceloom.generators.stylegan2 import StyledConvolution, StyleGAN2
 from faceloom.settings import BackendName
@@ -113,17 +116,26 @@ def slider(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Tasks:
             move()
         return move
 
-    preview = PrefixCache(generator, 0)
+    preview, scattered = PrefixCache(generator, 0), PrefixCache(copy.deepcopy(generator), 0)
 
-    def look() -> None:
+    def look(cache: PrefixCache = preview) -> None:
         with use_backend(name):
-            preview.synthesize(ws, resolution=64)
+            cache.synthesize(ws, resolution=64)
+
+    def look_in_small_pages() -> None:
+        with patch.object(pages, "_LARGE", math.inf):
+            look(scattered)
 
     along, anywhere = (
         moving(lambda rows: torch.full_like(rows, 1e-3)),
         moving(lambda rows: 1e-3 * torch.randn_like(rows)),
     )
-    return {"last-block edit": along, "last-block edit, another each time": anywhere, "64-px preview": look}
+    return {
+        "last-block edit": along,
+        "last-block edit, another each time": anywhere,
+        "64-px preview": look,
+        "64-px preview, filters in small pages": look_in_small_pages,
+    }
 
 
 def tasks_of_size(size: int) -> tuple[Tasks, dict[str, Any]]:

@@ -87,6 +87,8 @@ class PrefixCache:
         self.generator, self.max_bytes = generator, max_bytes
         self._memory, self._lock = _Memory(), threading.Lock()
         self._last = generator.last_block(None)
+        # Where weights are found; asking the generator for them itself takes longer than looking at them.
+        self._held = [held for part in generator.modules() for held in (part._parameters, part._buffers) if held]
 
     @property
     def nbytes(self) -> int:
@@ -149,7 +151,7 @@ class PrefixCache:
         """Keep what is still right for these styles, and note them."""
         memory = self._memory
         # Held, so that no other tensor can come to lie where one of them was.
-        weights = (*self.generator.parameters(), *self.generator.buffers())
+        weights = tuple(tensor for held in self._held for tensor in held.values() if tensor is not None)
         written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in weights)
         state = (noise, backend().name, times_forgotten(), written)
         same = len(weights) == len(memory.weights) and all(map(operator.is_, weights, memory.weights))

@@ -17,7 +17,7 @@ from faceloom.generators.derived import derived, wants_gradients
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2.0)
-_EPSILON = 1e-8
+EPSILON = 1e-8
 _SMALL_MAP = 16 * 16
 
 
@@ -35,9 +35,7 @@ class Painting(NamedTuple):
 class Linear(Protocol):
     """As `linear`."""
 
-    def __call__(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, gain: float = 1.0, bias_gain: float = 1.0
-    ) -> Tensor:
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor, *, gain: float = 1.0, bias_gain: float = 1.0) -> Tensor:
         """Vectors to vectors."""
         ...
 
@@ -54,14 +52,11 @@ def fir_kernel(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> Tensor:
 
 def normalize_second_moment(x: Tensor) -> Tensor:
     """Scale each row of (N, D) to a mean square of 1."""
-    return x * (x.square().mean(dim=1, keepdim=True) + _EPSILON).rsqrt()
+    return x * (x.square().mean(dim=1, keepdim=True) + EPSILON).rsqrt()
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, gain: float = 1.0, bias_gain: float = 1.0) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor, *, gain: float = 1.0, bias_gain: float = 1.0) -> Tensor:
     """The sum gain · x · weightᵀ + bias_gain · bias, for (N, I), (O, I) and (O,)."""
-    if bias is None:
-        product = x @ weight.t()
-        return product if gain == 1.0 else product * gain
     # Not a scaled weight: that is more work than the product, and wakes threads.
     return torch.addmm(bias, x, weight.t(), beta=bias_gain, alpha=gain)
 
@@ -120,13 +115,17 @@ def _spread_by_product(x: Tensor, weight: Tensor) -> Tensor:
     return spread.contiguous(memory_format=torch.channels_last)
 
 
-def demodulation(weight: Tensor, styles: Tensor, multiply: Linear = linear) -> Tensor:
+def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     """Factors (N, O) that bring every modulated filter of `weight` (O, I, K, K) to unit norm.
 
     Source: Karras et al. 2020, equation 3.
     """
-    squares = derived(weight, "squares", lambda plain: plain.square().sum(dim=(2, 3)))
-    return (multiply(styles.square(), squares, None) + _EPSILON).rsqrt()
+    return (styles.square() @ squares(weight).t() + EPSILON).rsqrt()
+
+
+def squares(weight: Tensor) -> Tensor:
+    """Sums of squares (O, I) of filters (O, I, K, K)."""
+    return derived(weight, "squares", lambda plain: plain.square().sum(dim=(2, 3)))
 
 
 def styled_convolution(

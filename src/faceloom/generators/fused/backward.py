@@ -12,7 +12,7 @@ from faceloom.generators.fused import activation, down, same, tile_weights, weig
 from faceloom.generators.fused.packing import backward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps, held_tiles
-from faceloom.generators.fused.threads import MOVED, even_pieces, kept, useful_threads, workspace
+from faceloom.generators.fused.threads import MOVED, address, even_pieces, kept, useful_threads, workspace
 from faceloom.generators.winograd import FILTERS
 from faceloom.parallel import in_parallel, pieces_of
 
@@ -55,7 +55,7 @@ def _filters_same(before: Tensor, x: Tensor, styles: Tensor, factors: Tensor) ->
 
             def transform(number: int, first: int, last: int, image: int = image, start: int = start) -> None:
                 tile_weights.tiles_at_points(
-                    x[image].data_ptr(), styles[image].data_ptr(), before[image].data_ptr(), factors[image].data_ptr(),
+                    address(x, image), address(styles, image), address(before, image), address(factors, image),
                     height, width, inputs, outputs, columns, samples.data_ptr(), gradients.data_ptr(), held,
                     workspace(tile_weights.workspace(inputs, columns)), start, start + first, start + last,
                 )  # fmt: skip
@@ -152,8 +152,8 @@ def before_activation(
             number: int, first: int, last: int, image: int = image, added: int = added, partial: Tensor = partial
         ) -> None:
             activation.activation_gradient(
-                y[image].data_ptr(), grad[image].data_ptr(), added, before[image].data_ptr(),
-                partial[number].data_ptr(), by_pixel[image].data_ptr() if wants_noise else 0, outputs,
+                address(y, image), address(grad, image), added, address(before, image),
+                partial[number].data_ptr(), address(by_pixel, image) if wants_noise else 0, outputs,
                 act.slope, act.bound, first, last,
             )  # fmt: skip
 
@@ -214,7 +214,7 @@ def _back_up(
 
             def lines(number: int, first: int, last: int, top: int = top, image: int = image) -> None:
                 down.spread_gradient(
-                    before[image].data_ptr(), band.data_ptr(), taps.data_ptr(), 8 * top, 2 * height, 2 * width, inputs,
+                    address(before, image), band.data_ptr(), taps.data_ptr(), 8 * top, 2 * height, 2 * width, inputs,
                     workspace(4 * inputs), 8 * top + first, 8 * top + last,
                 )  # fmt: skip
 
@@ -222,8 +222,8 @@ def _back_up(
                 number: int, first: int, last: int, top: int = top, image: int = image, partial: Tensor = partial
             ) -> None:
                 down.gather_tiles(
-                    band.data_ptr(), packed.data_ptr(), out[image].data_ptr(), factors[image].data_ptr(),
-                    styles[image].data_ptr(), x[image].data_ptr(), partial[number].data_ptr(), height, width, inputs,
+                    band.data_ptr(), packed.data_ptr(), address(out, image), address(factors, image),
+                    address(styles, image), address(x, image), partial[number].data_ptr(), height, width, inputs,
                     outputs, columns, top, workspace(down.workspace(block, inputs, columns)), block, first, last,
                 )  # fmt: skip
 

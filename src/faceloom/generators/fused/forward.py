@@ -13,7 +13,7 @@ from faceloom.generators.fused import few, same, up
 from faceloom.generators.fused.packing import few_filters, forward_filters, padded
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.sizes import Activation, band_rows, blocks, empty_maps, streams
-from faceloom.generators.fused.threads import MOVED, even_pieces, kept, useful_threads, workspace
+from faceloom.generators.fused.threads import MOVED, address, even_pieces, kept, useful_threads, workspace
 from faceloom.parallel import in_parallel, pieces_of
 
 _Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -106,7 +106,7 @@ def _convolve_up(
     # In numpy, whose small loops wake no threads that would then stand in the way of ours.
     shape = up.MARGIN + 8 * rows + 1, 8 * across + up.FRAME, outputs
     band = kept("band", math.prod(shape)).numpy().reshape(shape)
-    band[:, [0, -1]] = 0.0
+    band[:, 0] = band[:, -1] = 0.0
     for image in range(count):
         first_row, first_column = _edges(x[image], packed, styles[image], outputs)
         band[: up.MARGIN - 1] = 0.0
@@ -124,13 +124,13 @@ def _convolve_up(
 
             def tiles(number: int, first: int, last: int, top: int = top, image: int = image) -> None:
                 up.spread_tiles(
-                    x[image].data_ptr(), packed.data_ptr(), band.ctypes.data, styles[image].data_ptr(), height, width,
+                    address(x, image), packed.data_ptr(), band.ctypes.data, address(styles, image), height, width,
                     inputs, outputs, columns, top, workspace(up.workspace(block, inputs, columns)), block, first, last,
                 )  # fmt: skip
 
             def lines(number: int, first: int, last: int, top: int = top, image: int = image, done: int = done) -> None:
                 up.filter_rows(
-                    band.ctypes.data, 8 * top + 1, y[image].data_ptr(), taps.data_ptr(), factors[image].data_ptr(),
+                    band.ctypes.data, 8 * top + 1, address(y, image), taps.data_ptr(), address(factors, image),
                     bias.data_ptr(), added.data_ptr() + 4 * image * noise_image, noise_row, width, outputs,
                     act.noise_gain, act.slope, act.bound, streams(y), workspace(4 * outputs), done + first,
                     done + last,
@@ -195,7 +195,7 @@ def _convolve_few(
     in_parallel(spread, even_pieces(panels, grain, threads), threads)
     for image in range(count):
         up.filter_rows(
-            band[image].ctypes.data, 1, y[image].data_ptr(), taps.data_ptr(), factors[image].data_ptr(),
+            band[image].ctypes.data, 1, address(y, image), taps.data_ptr(), address(factors, image),
             bias.data_ptr(), added.data_ptr() + 4 * image * noise_image, noise_row, width, outputs, act.noise_gain,
             act.slope, act.bound, False, workspace(4 * outputs), 0, 2 * height,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from faceloom.generators import ops
 from faceloom.generators.derived import derived, wants_gradients
 from faceloom.generators.fused import rgb
 from faceloom.generators.fused.packing import LANES, padded
-from faceloom.generators.fused.threads import MOVED, useful_threads
+from faceloom.generators.fused.threads import MOVED, address, useful_threads
 from faceloom.parallel import in_parallel, pieces_of
 
 _UNBOUNDED = 3.0e38
@@ -40,9 +40,9 @@ def to_rgb(
     # Gradients for the image before are PyTorch's own: there is little of it.
     apart = before is not None and wants_gradients(x, mixed, bias, before)
     small = None if before is None or apart else before.contiguous()
-    image: Tensor = _ToRGB.apply(  # type: ignore[no-untyped-call]
-        x, mixed, bias, _UNBOUNDED if clamp is None else clamp, small, _taps(kernel)
-    )
+    given = x, mixed, bias, _UNBOUNDED if clamp is None else clamp, small, _taps(kernel)
+    apply: Callable[..., Tensor] = _ToRGB.apply if wants_gradients(x, mixed, bias) else _draw
+    image = apply(*given)
     return image + ops.upsample(before, kernel) if before is not None and apart else image
 
 
@@ -63,7 +63,7 @@ def paint_at_once(draw: Callable[[Tensor], Tensor], painting: ops.Painting) -> T
     def task(number: int, first: int, last: int) -> None:
         index, start = divmod(first, height)
         rgb.finish_rows(
-            image[index].data_ptr(), painting.bias.data_ptr(), small and small + 3 * index * height * width,
+            address(image, index), painting.bias.data_ptr(), small and small + 3 * index * height * width,
             taps.data_ptr(), height, width, clamp, start, start + last - first,
         )  # fmt: skip
 
@@ -82,24 +82,28 @@ def _taps(kernel: Tensor) -> Tensor:
     return derived(kernel, "fused taps", lambda plain: (plain.sum(0) * 2.0).contiguous())
 
 
+def _draw(x: Tensor, weight: Tensor, bias: Tensor, clamp: float, before: Tensor | None, taps: Tensor) -> Tensor:
+    count, channels, height, width = x.shape
+    image = torch.empty((count, 3, height, width))
+    small = 0 if before is None else before.data_ptr()
+
+    def task(number: int, first: int, last: int) -> None:
+        index, start = divmod(first, height)  # pieces of rows never cross an image: their size divides its height
+        rgb.to_rgb(
+            address(x, index), address(weight, index), bias.data_ptr(), small and small + 3 * index * height * width,
+            taps.data_ptr(), address(image, index), height, width, channels, clamp, start, start + last - first,
+        )  # fmt: skip
+
+    in_parallel(task, pieces_of(count * height, math.gcd(height, 16)), useful_threads(4 * x.numel()))
+    return image
+
+
 class _ToRGB(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, clamp: float, before: Tensor | None, taps: Tensor
     ) -> Tensor:
-        count, channels, height, width = x.shape
-        image = torch.empty((count, 3, height, width))
-        small = 0 if before is None else before.data_ptr()
-
-        def task(number: int, first: int, last: int) -> None:
-            index, start = divmod(first, height)  # pieces of rows never cross an image: their size divides its height
-            rgb.to_rgb(
-                x[index].data_ptr(), weight[index].data_ptr(), bias.data_ptr(),
-                small and small + 3 * index * height * width, taps.data_ptr(), image[index].data_ptr(), height, width,
-                channels, clamp, start, start + last - first,
-            )  # fmt: skip
-
-        in_parallel(task, pieces_of(count * height, math.gcd(height, 16)), useful_threads(4 * x.numel()))
+        image = _draw(x, weight, bias, clamp, before, taps)
         ctx.save_for_backward(x, weight, image if clamp < _UNBOUNDED else None)
         ctx.clamp = clamp
         return image
@@ -120,7 +124,7 @@ class _ToRGB(torch.autograd.Function):
 
             def task(number: int, first: int, last: int, index: int = index) -> None:
                 rgb.rgb_gradient(
-                    x[index].data_ptr(), weight[index].data_ptr(), grad[index].data_ptr(), out[index].data_ptr(),
+                    address(x, index), address(weight, index), address(grad, index), address(out, index),
                     sums[index, number].data_ptr(), pixels, channels, first, last,
                 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def styled_convolution(
 ) -> Tensor:
     """As `ops.styled_convolution`, for float32 on a CPU, in channels_last; differentiable once."""
     gain *= ops.ACTIVATION_GAIN  # see there why it may go inside
-    factors, bias = ops.demodulation(weight, styles, vectors.linear) * gain, bias * gain
+    factors, bias = vectors.demodulation(weight, styles, bias, gain)
     if isinstance(strength, Tensor):
         if noise is not None and wants_gradients(strength):
             noise, strength = noise * strength, 1.0
@@ -50,7 +51,8 @@ def styled_convolution(
     given = x, styles.contiguous(), factors.contiguous(), grain, bias.contiguous(), weight
     if painting is not None and forward.paints(x, act) and not wants_gradients(*given, *painting[:3], painting.before):
         return image.paint_at_once(lambda filters: forward.convolve(*given, act, filters), painting)
-    y: Tensor = _StyledConvolution.apply(*given, act)  # type: ignore[no-untyped-call]
+    apply: Callable[..., Tensor] = _StyledConvolution.apply if wants_gradients(*given) else forward.convolve
+    y = apply(*given, act)
     y = y[:, :outputs] if extra else y
     return y if painting is None else image.paint(y, painting)
 

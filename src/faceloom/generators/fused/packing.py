@@ -8,7 +8,6 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +23,7 @@ from faceloom.generators.fused.lanes import (
     store,
     store_float,
 )
+from faceloom.generators.fused.pages import large
 from faceloom.generators.fused.products import COLUMNS
 from faceloom.generators.fused.threads import MOVED, even_pieces, useful_threads, workspace
 from faceloom.generators.fused.tiles import TOOM_DOWN, TOOM_UP
@@ -63,7 +63,7 @@ def _pack_taps(weight: Tensor) -> Tensor:
     outputs, inputs = weight.shape[:2]
     rows, depth = padded(outputs, COLUMNS), padded(inputs, LANES)
     weight = functional.pad(weight, (0, 0, 0, 0, 0, depth - inputs, 0, rows - outputs))
-    return weight.reshape(rows // COLUMNS, COLUMNS, depth, 9).permute(0, 3, 2, 1).contiguous()
+    return large(rows // COLUMNS, 9, depth, COLUMNS).copy_(weight.reshape(-1, COLUMNS, depth, 9).permute(0, 3, 2, 1))
 
 
 def _pack(weight: Tensor, points: np.ndarray[Any, np.dtype[np.float64]], *, back: bool = False) -> Tensor:
@@ -72,7 +72,7 @@ def _pack(weight: Tensor, points: np.ndarray[Any, np.dtype[np.float64]], *, back
     rows, depth = weight.shape[:2][::-1] if back else weight.shape[:2]
     steps = (9, 9 * weight.shape[1]) if back else (9 * weight.shape[1], 9)
     panels, deep = padded(rows, COLUMNS) // COLUMNS, padded(depth, LANES)
-    packed = torch.empty((36, panels, deep, COLUMNS))
+    packed = large(36, panels, deep, COLUMNS)
     factors = np.ascontiguousarray(points, np.float32)
 
     def task(number: int, first: int, last: int) -> None:
