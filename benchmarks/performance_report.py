@@ -154,7 +154,7 @@ The floor is what direct convolution needs at the speed of matrix products here;
 A preview can hardly take a smaller part of the time of a full render than it has of the products, which the table below
 gives, nor can an edit of the last block to another code each time. A slider can: it moves styles along a line, on which
 the block's first convolution is known after four moves (`faceloom.generators.style_lines`). "Last-block edit" is that.
-"Filters in small pages" shows what pages of 2 MiB bring (`faceloom.generators.fused.pages`).
+"In small pages" shows what pages of 2 MiB bring (`faceloom.generators.fused.pages`).
 
 ## Seconds
 

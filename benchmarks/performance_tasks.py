@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from faceloom.generators.backends import use_backend
 from faceloom.generators.cache import PrefixCache
-from faceloom.generators.fused import pages
+from faceloom.generators.fused import pages, threads
 from faceloom.generators.fused.few import MOST_PIXELS
 from faceloom.generators.stylegan2 import StyledConvolution, StyleGAN2
 from faceloom.settings import BackendName
@@ -122,8 +123,10 @@ def slider(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Tasks:
         with use_backend(name):
             cache.synthesize(ws, resolution=64)
 
+    memory = threading.local()
+
     def look_in_small_pages() -> None:
-        with patch.object(pages, "_LARGE", math.inf):
+        with patch.object(pages, "_LARGE", math.inf), patch.object(threads, "_local", memory):
             look(scattered)
 
     along, anywhere = (
@@ -134,7 +137,7 @@ def slider(generator: StyleGAN2, ws: Tensor, name: BackendName) -> Tasks:
         "last-block edit": along,
         "last-block edit, another each time": anywhere,
         "64-px preview": look,
-        "64-px preview, filters in small pages": look_in_small_pages,
+        "64-px preview, in small pages": look_in_small_pages,
     }
 
 

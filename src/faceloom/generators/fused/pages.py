@@ -1,6 +1,6 @@
 """Memory in large pages, for what is read from end to end: there are fewer addresses to look up.
 
-Filters of a picture are hundreds of megabytes, each of which is read once. docs/performance.md says what that brings.
+Filters of a picture are hundreds of megabytes, which are read once each. docs/performance.md says what that brings.
 """
 
 from __future__ import annotations
