@@ -4,18 +4,22 @@ import io
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
+from faceloom import collection
 from faceloom.checkpoints import native
+from faceloom.checkpoints.catalog import RemoteFile
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.model import forget_models
 from faceloom.server.jobs import Jobs, Running
 from faceloom.server.refusals import Refusal
+from faceloom.server.schemas import Job
+from faceloom.server.workshop import _TIDY
 
 if TYPE_CHECKING:
     from tests.server.conftest import Answer
@@ -38,7 +42,7 @@ def _finished(server: Server, answer: Any) -> Answer:
 
     def look() -> Answer | None:
         found: Answer = server.client.get(f"/api/jobs/{answer.json()['id']}").json()
-        return found if found["state"] in ("done", "failed") else None
+        return found if found["state"] in ("done", "failed", "cancelled") else None
 
     return server.until(look)
 
@@ -79,6 +83,7 @@ def test_jobs_that_are_not_there(server: Server) -> None:
     server.assert_refused(server.client.post("/api/discover", json={"count": 0}), 422, "invalid")
     server.assert_refused(server.client.get(f"/api/jobs/{NOBODY}"), 404, "not_found")
     server.assert_refused(server.client.get(f"/api/jobs/{NOBODY}/picture/0"), 404, "not_found")
+    server.assert_refused(server.client.post(f"/api/jobs/{NOBODY}/cancel"), 404, "not_found")
     server.assert_refused(
         server.client.post(f"/api/jobs/{NOBODY}/name", json={"index": 0, "name": "x"}), 404, "not_found"
     )
@@ -130,7 +135,7 @@ def test_what_is_no_model_fails_in_one_line(server: Server, content: bytes) -> N
 def test_a_style_is_learnt_in_a_process_of_its_own(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     workshop, commands = server.studio.workshop, []
 
-    def run(command: list[str]) -> tuple[int, str]:
+    def run(command: list[str], running: Running) -> tuple[int, str]:
         commands.append(command)
         picture = Path(command[command.index("learn") + 1])
         assert picture.read_bytes() == b"a painting"
@@ -153,7 +158,83 @@ def test_a_style_is_learnt_in_a_process_of_its_own(server: Server, monkeypatch: 
 
 def test_the_process_that_learns_tells_its_last_line(server: Server) -> None:
     script = "import sys; print('first', file=sys.stderr); sys.exit('last')"
-    assert server.studio.workshop._run([sys.executable, "-c", script]) == (1, "last")
+    assert server.studio.workshop._run([sys.executable, "-c", script], _running()) == (1, "last")
+
+
+def _running() -> Running:
+    return Running(Job(id=NOBODY, kind="style", state="running", done=0, total=1, message=""))
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_process_that_is_cancelled_tidies_up_and_ends(server: Server, tmp_path: Path, early: bool) -> None:
+    script = f"""{_TIDY}
+import pathlib, time
+try:
+    pathlib.Path('begun').touch()
+    time.sleep(600)
+finally:
+    pathlib.Path('tidy').touch()
+"""
+    running, begun = _running(), tmp_path / "begun"
+
+    def cancel() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
+        running.cancel()
+
+    if early:
+        running.cancel()
+    else:
+        threading.Thread(target=cancel).start()
+    command = [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{script}"]
+    status, _ = server.studio.workshop._run(command, running)
+    assert status != 0
+    assert (tmp_path / "tidy").exists() == begun.exists()
+    assert early or begun.exists()
+
+
+def test_jobs_are_cancelled_while_they_wait_or_run_but_not_afterwards(server: Server) -> None:
+    client, jobs, steps = server.client, server.studio.workshop.jobs, threading.Semaphore(0)
+    told: list[int] = []
+
+    def work(running: Running) -> dict[str, Any]:
+        for number in range(100):
+            running.tell(number, 100)
+            told.append(number)
+            assert steps.acquire(timeout=60)
+        return {}
+
+    first, second = jobs.start("discover", work), jobs.start("model", work)
+    server.until(lambda: bool(told))
+    assert client.post(f"/api/jobs/{second.id}/cancel").json()["state"] == "cancelled"
+    assert client.post(f"/api/jobs/{first.id}/cancel").json()["state"] == "running"
+    steps.release()
+    server.until(lambda: client.get(f"/api/jobs/{first.id}").json()["state"] == "cancelled")
+    third = jobs.start("model", lambda running: {"number": 3})
+    server.until(lambda: client.get(f"/api/jobs/{third.id}").json()["state"] == "done")
+    assert client.post(f"/api/jobs/{third.id}/cancel").json()["result"] == {"number": 3}
+    assert client.post(f"/api/jobs/{third.id}/cancel").json()["state"] == "done"
+    assert told == [0]
+    assert jobs.get(first.id).job.message == ""
+
+
+def test_a_download_that_is_cancelled_ends_at_its_next_piece(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = []
+
+    def get(name: str, *, watch: Callable[[RemoteFile], Callable[..., None]]) -> None:
+        update = watch(RemoteFile("weights.pt", "https://example.org/weights.pt"))
+        for piece in range(6000):
+            pieces.append(piece)
+            update(piece, 6000)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(collection, "get", get)
+    name = next(one["id"] for one in server.client.get("/api/models").json() if not one["installed"])
+    job = server.client.post(f"/api/models/{name}/get").json()
+    server.until(lambda: len(pieces) > 2)
+    server.client.post(f"/api/jobs/{job['id']}/cancel")
+    server.until(lambda: server.client.get(f"/api/jobs/{job['id']}").json()["state"] == "cancelled")
+    assert len(pieces) < 6000
 
 
 def test_jobs_are_bounded() -> None:

@@ -309,6 +309,21 @@ def test_a_style_is_learnt_in_the_page(open_quickly: Any, studio_url: str) -> No
     expect(twin).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_style_that_is_not_wanted_any_more_is_not_learnt(open_quickly: Any, studio_url: str) -> None:
+    page: Page = open_quickly()
+    page.goto(f"{studio_url}/#/")
+    chooser = page.locator(f"input[type=file][aria-label='{WORDS['style.choose']}']")
+    content = (ROOT / "examples" / "beard.jpg").read_bytes()
+    chooser.set_input_files({"name": "Unwanted.jpg", "mimeType": "image/jpeg", "buffer": content})
+    expect(page.get_by_role("progressbar", name=WORDS["style.running"])).to_be_visible(timeout=PATIENCE)
+    button(page, WORDS["cancel"]).click()
+    expect(button(page, WORDS["style.choose"])).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("progressbar", name=WORDS["style.running"])).to_have_count(0)
+    expect(page.get_by_role("alert").filter(has_text=re.compile(r"\S"))).to_have_count(0)
+    status = page.request.get(f"{studio_url}/api/status").json()
+    assert "unwanted" not in json.dumps(status)
+
+
 def test_a_picture_without_a_face_teaches_no_style(open_page: Any, studio_url: str) -> None:
     page: Page = open_page(studio_url)
     meadow = io.BytesIO()

@@ -10,11 +10,16 @@ from queue import SimpleQueue
 from typing import Any, Literal
 
 from faceloom.server.refusals import Refusal, not_found, refusal_of
-from faceloom.server.schemas import Job
+from faceloom.server.schemas import Job, JobState
 from faceloom.server.store import new_id
 
 Kind = Literal["discover", "style", "model"]
 _MOST_KEPT, _MOST_WAITING = 20, 4
+_ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
+
+
+class Cancelled(Exception):
+    """The person no longer wants it."""
 
 
 @dataclass(eq=False)
@@ -28,9 +33,30 @@ class Running:
 
     job: Job
     kept: dict[str, Any] = field(default_factory=dict)
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+    _end: Callable[[], None] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """End the work when it next tells how far it is, or at once where it said how."""
+        self._cancelled.set()
+        if self._end is not None:
+            self._end()
+
+    def ended_by(self, end: Callable[[], None]) -> None:
+        """The work says how it is ended while it has nothing to tell; `end` may be called more than once."""
+        self._end = end
+        if self.cancelled:
+            end()
 
     def tell(self, done: int, total: int, message: str = "") -> None:
-        """It is so far."""
+        """It is so far; raises Cancelled if nobody wants it any more."""
+        if self.cancelled:
+            raise Cancelled
         self.job = self.job.model_copy(update={"done": done, "total": total, "message": message or self.job.message})
 
 
@@ -53,7 +79,7 @@ class Jobs:
         with self._lock:
             self._refuse_when_full()
             self._known[running.job.id] = running
-            finished = [name for name, one in self._known.items() if one.job.state in ("done", "failed")]
+            finished = [name for name, one in self._known.items() if one.job.state in _ENDED]
             for name in finished[: max(0, len(self._known) - _MOST_KEPT)]:
                 del self._known[name]
         job = running.job
@@ -66,7 +92,7 @@ class Jobs:
             self._refuse_when_full()
 
     def _refuse_when_full(self) -> None:
-        if sum(one.job.state in ("queued", "running") for one in self._known.values()) >= _MOST_WAITING:
+        if sum(one.job.state not in _ENDED for one in self._known.values()) >= _MOST_WAITING:
             raise Refusal(429, "busy", "the studio has enough to do; wait until something is done")
 
     def get(self, job: str) -> Running:
@@ -76,16 +102,32 @@ class Jobs:
                 raise not_found("job")
             return self._known[job]
 
+    def cancel(self, job: str) -> Job:
+        """Have a job end before it is done, if it can still; raises Refusal 404."""
+        running = self.get(job)
+        running.cancel()
+        with self._lock:
+            if running.job.state == "queued":
+                running.job = running.job.model_copy(update={"state": "cancelled"})
+        return running.job
+
     def _serve(self) -> None:
         while True:
             self._run(*self._waiting.get())
 
     def _run(self, running: Running, work: _Work) -> None:
-        running.job = running.job.model_copy(update={"state": "running"})
+        with self._lock:
+            if running.job.state == "cancelled":
+                return
+            running.job = running.job.model_copy(update={"state": "running"})
+        update: dict[str, Any]
         try:
             result = work(running)
         except Exception as error:
-            update: dict[str, Any] = {"state": "failed", "message": refusal_of(error).message}
+            if running.cancelled:
+                update = {"state": "cancelled", "message": ""}
+            else:
+                update = {"state": "failed", "message": refusal_of(error).message}
         else:
             update = {"state": "done", "result": result, "done": running.job.total, "message": ""}
         running.job = running.job.model_copy(update=update)

@@ -22,7 +22,7 @@ Time = Annotated[str, Field(examples=["2026-01-31T12:00:00.000000Z"])]
 
 Group = Literal["age", "hair", "face", "expression", "pose", "style", "other"]
 ProjectState = Literal["inverting", "ready", "failed", "cancelled"]
-JobState = Literal["queued", "running", "done", "failed"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 ExportFormat = Literal["png", "jpeg", "webp", "sticker", "pair", "mp4", "avatar", "recipe"]
 
 

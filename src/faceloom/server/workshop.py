@@ -40,7 +40,9 @@ from faceloom.types import Photo
 PACK = "studio"
 _SAMPLES = 10_000
 _CELLS, _CELL_SIDE = 7, 128
-_MAIN = "from faceloom.cli.main import main; main()"
+# Where it is ended, it tidies up first, as after Ctrl+C.
+_TIDY = "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)"
+_MAIN = f"{_TIDY}; from faceloom.cli.main import main; main()"
 
 
 class Workshop:
@@ -97,6 +99,10 @@ class Workshop:
     def job(self, job: str) -> Job:
         """How far a job is; raises Refusal 404."""
         return self.jobs.get(job).job
+
+    def cancel(self, job: str) -> Job:
+        """Have a job end before it is done, if it can still; raises Refusal 404."""
+        return self.jobs.cancel(job)
 
     def picture(self, job: str, number: int) -> bytes:
         """What a found direction does, a JPEG; raises Refusal 404."""
@@ -155,13 +161,12 @@ class Workshop:
             options += [] if steps is None else ["--steps", str(steps)]
             command = [sys.executable, "-c", _MAIN, "domain", "learn", str(picture), *options]
             try:
-                status, said = self._run(command)
+                status, said = self._run(command, running)
             finally:
                 picture.unlink(missing_ok=True)
             if status:
                 words = said.removeprefix("faceloom: ").replace(repr(str(picture)), repr(title))
                 raise UsageError(words.replace(picture.name, title))
-            running.tell(1, 1)
             self.refresh()
             return {"twin": name, "title": title}
 
@@ -171,10 +176,11 @@ class Workshop:
             picture.unlink()
             raise
 
-    def _run(self, command: list[str]) -> tuple[int, str]:
+    def _run(self, command: list[str], running: Running) -> tuple[int, str]:
         """Its exit status, and the last line of what it said."""
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             self._process = process
+            running.ended_by(process.terminate)
             try:
                 _, said = process.communicate()
             finally:
@@ -185,7 +191,7 @@ class Workshop:
     def stop(self) -> None:
         """End what is being learnt."""
         if (process := self._process) is not None:
-            process.kill()
+            process.terminate()
 
     def models(self) -> list[CatalogModel]:
         """The embedded model, then those of the catalogue, then others that were imported."""
@@ -223,7 +229,6 @@ class Workshop:
                 record = collection.import_file(path)
             finally:
                 shutil.rmtree(home, ignore_errors=True)
-            running.tell(1, 1)
             self.refresh()
             return {"id": record.id, "kind": record.kind, "title": record.title}
 

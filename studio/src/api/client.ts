@@ -123,6 +123,8 @@ export async function exportFile(id: string, body: T.ExportRequest, signal: Abor
 
 export const discover = (count: number) => answer<T.Job>(client.POST("/api/discover", { body: { count } }));
 export const job = (job_id: string) => answer<T.Job>(client.GET("/api/jobs/{job_id}", { params: { path: { job_id } } }));
+export const cancelJob = (job_id: string) =>
+  answer<T.Job>(client.POST("/api/jobs/{job_id}/cancel", { params: { path: { job_id } } }));
 export const nameDirection = (job_id: string, index: number, name: string) =>
   answer<T.Status>(client.POST("/api/jobs/{job_id}/name", { params: { path: { job_id } }, body: { index, name } }));
 export const learnStyle = (picture: Blob, name: string) =>

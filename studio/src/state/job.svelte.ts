@@ -9,10 +9,12 @@ const EVERY_MS = 700;
 
 export class Watch {
   job = $state.raw<Job>();
+  cancelling = $state(false);
   readonly running = $derived(this.job?.state === "queued" || this.job?.state === "running");
 
-  /** Begin, and look how far it is until it is done; resolves with it, or with nothing if it failed. */
+  /** Begin, and look how far it is until it is done; resolves with it, or with nothing if it failed or was cancelled. */
   async run(begin: () => Promise<Job>): Promise<Job | undefined> {
+    this.cancelling = false;
     try {
       let job = (this.job = await begin());
       while (job.state === "queued" || job.state === "running") {
@@ -26,6 +28,18 @@ export class Watch {
       this.job = undefined; // the server began anew, and knows of none
       notices.failed(error);
       return undefined;
+    }
+  }
+
+  /** Have it end as soon as it can. */
+  async cancel(): Promise<void> {
+    if (!this.job) return;
+    this.cancelling = true;
+    try {
+      await api.cancelJob(this.job.id);
+    } catch (error) {
+      this.cancelling = false;
+      notices.failed(error);
     }
   }
 }

@@ -28,6 +28,12 @@ def get_job(studio: StudioDep, job_id: PathId) -> Job:
     return studio.workshop.job(job_id)
 
 
+@router.post("/api/jobs/{job_id}/cancel")
+def cancel_job(studio: StudioDep, job_id: PathId) -> Job:
+    """End it before it is done, as soon as it can be; what has ended stays as it is."""
+    return studio.workshop.cancel(job_id)
+
+
 @router.get("/api/jobs/{job_id}/picture/{number}", response_class=Response, responses=JPEG)
 def get_job_picture(studio: StudioDep, job_id: PathId, number: Annotated[int, InPath(ge=0, le=999)]) -> Response:
     """What direction `number` (from 0) of a discovery does to a face, low to high, in one row."""
