@@ -4,9 +4,11 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import runpy
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -152,6 +154,17 @@ def test_an_id_is_given_once(cli: Cli, tiny: Path) -> None:
     assert "'tiny' is here already; choose another --id" in err
     assert cli("models", "import", tiny, "--id", "second")[0] == 0
     assert kept() == {"tiny", "second"}
+
+
+def test_what_a_killed_import_left_is_swept_up_once_it_is_old(cli: Cli, tiny: Path) -> None:
+    old, new = (models_folder() / f".draft-{word}" for word in ("old", "new"))
+    for draft in (old, new):
+        draft.mkdir(parents=True)
+        (draft / "generator.safetensors").write_bytes(b"half")
+    long_ago = time.time() - 25 * 3600
+    os.utime(old, (long_ago, long_ago))
+    assert cli("models", "import", tiny)[0] == 0
+    assert {path.name for path in models_folder().iterdir()} == {".draft-new", "tiny"}
 
 
 def test_the_kind_of_an_encoder_is_asked_for_where_nothing_tells(cli: Cli, tmp_path: Path) -> None:

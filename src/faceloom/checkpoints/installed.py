@@ -8,8 +8,9 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,6 +25,7 @@ VERSION = 1
 InstalledKind = Literal["generator", "encoder", "directions"]
 """An "encoder" comes with its generator."""
 _DRAFT = ".draft-"
+_ABANDONED = 24 * 3600.0  # seconds; an import takes minutes
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _RESERVED = frozenset({"default"})
 
@@ -154,12 +156,18 @@ def installed() -> list[Installed]:
 def drafting(name: str) -> Iterator[Path]:
     """A folder to make something in, which is gone when the block is left; `publish` moves it into its place.
 
+    Those that a killed import left a day ago or earlier go, too.
+
     Raises:
         UsageError: if the id is none or taken, or the folder cannot be made.
     """
     check_id(name)
     if (models_folder() / name).exists():
         raise UsageError(f"{name!r} is here already; choose another --id, or run `faceloom models rm {name}` first")
+    for left in models_folder().glob(f"{_DRAFT}*"):
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - _ABANDONED:
+                shutil.rmtree(left)
     draft = models_folder() / f"{_DRAFT}{secrets.token_hex(8)}"
     try:
         draft.mkdir(parents=True)
