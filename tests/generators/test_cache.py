@@ -11,6 +11,7 @@ from torch import Tensor
 from faceloom.errors import UsageError
 from faceloom.generators.cache import Cancelled, PrefixCache, PrefixCaches
 from faceloom.generators.stylegan2 import Architecture, StyleGAN2, StyleGAN2Config
+from faceloom.inversion.tuning import put
 
 
 def make(architecture: Architecture = "skip") -> StyleGAN2:
@@ -105,6 +106,20 @@ def test_changed_weights_noise_and_batches_are_noticed() -> None:
     assert torch.equal(cache.synthesize(both), generator.synthesize(both))
     cache.clear()
     assert cache.nbytes == 0
+
+
+def test_other_tensors_and_layers_are_noticed() -> None:
+    generator = make()
+    cache = PrefixCache(generator)
+    ws = generator.map(torch.randn(1, 6))
+    cache.synthesize(ws)
+    for _ in range(2):  # from a parameter to a buffer, and from that to another
+        layer = generator.get_submodule("blocks.0.to_rgb")
+        assert isinstance(layer.weight, Tensor)
+        put(generator, "blocks.0.to_rgb.weight", layer.weight + 1.0)
+        assert torch.equal(cache.synthesize(ws), generator.synthesize(ws))
+    generator.blocks[1] = StyleGAN2(generator.config).requires_grad_(False).blocks[1]
+    assert torch.equal(cache.synthesize(ws), generator.synthesize(ws))
 
 
 def test_random_noise_is_never_kept() -> None:

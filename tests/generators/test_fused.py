@@ -395,6 +395,15 @@ def test_products_with_a_vector_agree_with_float64(
     assert_same([factors.double(), scaled.double()], list(wanted), tolerance=1e-6)
 
 
+@pytest.mark.parametrize("wrong", [torch.randn(1, 63), torch.randn(1, 72), torch.randn(1, 64).double()])
+def test_vectors_that_do_not_fit_are_refused(wrong: Tensor) -> None:
+    weight, bias = torch.randn(512, 64), torch.randn(512)
+    with pytest.raises(RuntimeError):
+        vectors.linear(wrong, weight, bias)
+    with pytest.raises(RuntimeError):
+        vectors.demodulation(weight.reshape(512, 64, 1, 1), wrong, bias, 1.0)
+
+
 def test_a_vector_is_multiplied_by_compiled_code_where_nobody_wants_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     monkeypatch.setattr(vectors, "multiply_vector", lambda *given: calls.append(1))

@@ -16,10 +16,11 @@ from faceloom.checkpoints import native
 from faceloom.checkpoints.catalog import RemoteFile
 from faceloom.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from faceloom.model import forget_models
+from faceloom.server import workshop as module
 from faceloom.server.jobs import Jobs, Running
 from faceloom.server.refusals import Refusal
 from faceloom.server.schemas import Job
-from faceloom.server.workshop import _TIDY
+from faceloom.server.workshop import _MAIN
 
 if TYPE_CHECKING:
     from tests.server.conftest import Answer
@@ -122,6 +123,27 @@ def test_a_model_is_imported_and_switched_to(server: Server, tmp_path: Path) -> 
     assert server.client.post("/api/models/default/use").json()["model"]["id"] == "default"
 
 
+def test_an_import_that_is_cancelled_leaves_no_model(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = StyleGAN2Config(resolution=16, z_dim=8, w_dim=8, mapping_layers=2, channels=(8, 8, 8))
+    native.save_generator(tmp_path / "tiny.safetensors", StyleGAN2(config))
+    content, go, real = (tmp_path / "tiny.safetensors").read_bytes(), threading.Event(), collection.import_file
+
+    def slowly(path: Path) -> Any:
+        assert go.wait(60)
+        return real(path)
+
+    monkeypatch.setattr(collection, "import_file", slowly)
+    answer = server.client.post("/api/models/import", content=content, headers={"X-File-Name": "Tiny.safetensors"})
+    server.until(lambda: server.client.get(f"/api/jobs/{answer.json()['id']}").json()["state"] == "running")
+    server.client.post(f"/api/jobs/{answer.json()['id']}/cancel")
+    go.set()
+    assert _finished(server, answer)["state"] == "cancelled"
+    assert "tiny" not in {one["id"] for one in server.client.get("/api/models").json()}
+    assert not any(server.studio.workshop.folder.iterdir())
+
+
 @pytest.mark.parametrize("content", [b"no checkpoint", b"\x80\x04cos\nsystem\n(S'true'\ntR."])
 def test_what_is_no_model_fails_in_one_line(server: Server, content: bytes) -> None:
     headers = {"X-File-Name": "..%2Fevil.pkl"}
@@ -165,32 +187,94 @@ def _running() -> Running:
     return Running(Job(id=NOBODY, kind="style", state="running", done=0, total=1, message=""))
 
 
-@pytest.mark.parametrize("early", [True, False])
-def test_a_process_that_is_cancelled_tidies_up_and_ends(server: Server, tmp_path: Path, early: bool) -> None:
-    script = f"""{_TIDY}
-import pathlib, time
-try:
-    pathlib.Path('begun').touch()
-    time.sleep(600)
-finally:
-    pathlib.Path('tidy').touch()
+def _process(main: str) -> str:
+    """The program of a process that learns, with another thing to do."""
+    assert _MAIN.count(_IMPORT) == 1
+    return _MAIN.replace(_IMPORT, f"import pathlib, time\ndef main():\n    {main}")
+
+
+_IMPORT = "from faceloom.cli.main import main"
+_TIDIES = """
+    try:
+        pathlib.Path('begun').touch()
+        time.sleep(600)
+    finally:
+        time.sleep(0.2)
+        pathlib.Path('tidy').touch()
 """
-    running, begun = _running(), tmp_path / "begun"
+_HAS_DONE_IT = """
+    import atexit
+    atexit.register(lambda: (pathlib.Path('begun').touch(), time.sleep(1)))
+"""
+_HEARS_NOTHING = """
+    pathlib.Path('begun').touch()
+    while True:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are ended without being asked")
+@pytest.mark.parametrize(
+    ("main", "succeeds", "tidies"),
+    [(_TIDIES, False, True), (_HAS_DONE_IT, True, False), (_HEARS_NOTHING, False, False)],
+    ids=["tidies up", "has done it", "hears nothing"],
+)
+def test_a_process_that_is_cancelled_ends(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: str, succeeds: bool, tidies: bool
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 2.0)
+    monkeypatch.chdir(tmp_path)
+    running, given_up = _running(), time.monotonic() + 60
 
     def cancel() -> None:
-        while not begun.exists():
+        while not Path("begun").exists() and time.monotonic() < given_up:
             time.sleep(0.01)
         running.cancel()
+        running.cancel()  # no harm
 
-    if early:
-        running.cancel()
-    else:
-        threading.Thread(target=cancel).start()
-    command = [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{script}"]
-    status, _ = server.studio.workshop._run(command, running)
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    status, _ = server.studio.workshop._run([sys.executable, "-c", _process(main)], running)
+    canceller.join()
+    assert (status == 0, Path("tidy").exists()) == (succeeds, tidies)
+
+
+def test_a_process_that_is_cancelled_before_it_begins_ends(server: Server) -> None:
+    running = _running()
+    running.cancel()
+    status, _ = server.studio.workshop._run([sys.executable, "-c", _process("time.sleep(600)")], running)
     assert status != 0
-    assert (tmp_path / "tidy").exists() == begun.exists()
-    assert early or begun.exists()
+
+
+def test_a_studio_that_stops_ends_what_is_learnt_and_what_waits(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop = server.studio.workshop
+    monkeypatch.setattr(module, "_MAIN", _process("time.sleep(600)"))
+    ids = [
+        server.client.post("/api/styles", content=b"a painting", headers={"X-Name": name}).json()["id"]
+        for name in ("one", "two")
+    ]
+    server.until(lambda: workshop._process is not None)
+    workshop.stop()
+    server.until(lambda: {workshop.job(one).state for one in ids} == {"cancelled"})
+    assert not any(workshop.folder.iterdir())
+
+
+def test_what_was_sent_for_a_job_that_is_cancelled_goes_and_makes_room(server: Server) -> None:
+    client, workshop, go = server.client, server.studio.workshop, threading.Event()
+    workshop.jobs.start("discover", lambda _: {"waited": go.wait(60)})
+    requests = (("/api/models/import", {"X-File-Name": "a.pt"}), ("/api/styles", {"X-Name": "a"}))
+    for path, headers in requests * 5:  # more than may wait
+        answer = client.post(path, content=b"x", headers=headers)
+        assert answer.status_code == 202
+        assert any(workshop.folder.iterdir())
+        assert client.post(f"/api/jobs/{answer.json()['id']}/cancel").json()["state"] == "cancelled"
+        assert not any(workshop.folder.iterdir())
+    go.set()
 
 
 def test_jobs_are_cancelled_while_they_wait_or_run_but_not_afterwards(server: Server) -> None:

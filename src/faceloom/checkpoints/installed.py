@@ -208,6 +208,7 @@ def remove(name: str) -> None:
         raise UsageError(f"nothing was imported as {name!r}; `faceloom models list` shows what is here")
     # Out of sight in one step, so that nobody meets a half-deleted model.
     doomed = models_folder() / f"{_DRAFT}{secrets.token_hex(8)}"
+    os.utime(folder)  # lest it be swept up meanwhile
     os.rename(folder, doomed)
     shutil.rmtree(doomed)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from faceloom.errors import UsageError
 from faceloom.generators.backends import backend
@@ -87,8 +87,6 @@ class PrefixCache:
         self.generator, self.max_bytes = generator, max_bytes
         self._memory, self._lock = _Memory(), threading.Lock()
         self._last = generator.last_block(None)
-        # Where weights are found; asking the generator for them itself takes longer than looking at them.
-        self._held = [held for part in generator.modules() for held in (part._parameters, part._buffers) if held]
 
     @property
     def nbytes(self) -> int:
@@ -151,7 +149,7 @@ class PrefixCache:
         """Keep what is still right for these styles, and note them."""
         memory = self._memory
         # Held, so that no other tensor can come to lie where one of them was.
-        weights = tuple(tensor for held in self._held for tensor in held.values() if tensor is not None)
+        weights = tuple(_weights(self.generator))
         written = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in weights)
         state = (noise, backend().name, times_forgotten(), written)
         same = len(weights) == len(memory.weights) and all(map(operator.is_, weights, memory.weights))
@@ -330,6 +328,15 @@ def _on_host(wanted: Sequence[tuple[list[Tensor], Tensor | None]]) -> list[list[
     flat = torch.cat([style.flatten() for block in blocks for style in block]).cpu()
     parts = iter(torch.split(flat, [style.numel() for block in blocks for style in block]))
     return [[next(parts).reshape(style.shape) for style in block] for block in blocks]
+
+
+def _weights(module: nn.Module) -> list[Tensor]:
+    """Its parameters and buffers; asking it for them itself takes longer than looking at them."""
+    found = [tensor for held in (module._parameters, module._buffers) for tensor in held.values() if tensor is not None]
+    for part in module._modules.values():
+        if part is not None:
+            found += _weights(part)
+    return found
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

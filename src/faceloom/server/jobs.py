@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import SimpleQueue
 from typing import Any, Literal
 
 from faceloom.server.refusals import Refusal, not_found, refusal_of
@@ -34,7 +33,7 @@ class Running:
     job: Job
     kept: dict[str, Any] = field(default_factory=dict)
     _cancelled: threading.Event = field(default_factory=threading.Event)
-    _end: Callable[[], None] | None = None
+    _end: Callable[[], object] | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -47,7 +46,7 @@ class Running:
         if self._end is not None:
             self._end()
 
-    def ended_by(self, end: Callable[[], None]) -> None:
+    def ended_by(self, end: Callable[[], object]) -> None:
         """The work says how it is ended while it has nothing to tell; `end` may be called more than once."""
         self._end = end
         if self.cancelled:
@@ -61,34 +60,48 @@ class Running:
 
 
 _Work = Callable[[Running], dict[str, Any]]
+_Tidy = Callable[[], object]
 
 
 class Jobs:
     """The jobs of this start of the studio; the oldest are forgotten."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._known: OrderedDict[str, Running] = OrderedDict()
-        self._waiting: SimpleQueue[tuple[Running, _Work]] = SimpleQueue()
+        self._waiting: deque[tuple[Running, _Work, _Tidy]] = deque()
         # A daemon: a download that hangs must not keep the studio from ending.
         threading.Thread(target=self._serve, name="faceloom-jobs", daemon=True).start()
 
-    def start(self, kind: Kind, work: _Work) -> Job:
-        """Queue work that returns the job's result; raises Refusal 429 if too much waits."""
-        running = Running(Job(id=new_id(), kind=kind, state="queued", done=0, total=0, message=""))
-        with self._lock:
-            self._refuse_when_full()
-            self._known[running.job.id] = running
-            finished = [name for name, one in self._known.items() if one.job.state in _ENDED]
-            for name in finished[: max(0, len(self._known) - _MOST_KEPT)]:
-                del self._known[name]
-        job = running.job
-        self._waiting.put((running, work))
+    def start(self, kind: Kind, work: _Work, tidy: _Tidy = lambda: None) -> Job:
+        """Queue work.
+
+        Args:
+            kind: of work.
+            work: returns the job's result.
+            tidy: called once in the end, whatever comes of it, even where the work is not begun.
+
+        Raises:
+            Refusal: 429 if too much waits.
+        """
+        job = Job(id=new_id(), kind=kind, state="queued", done=0, total=0, message="")
+        try:
+            with self._changed:
+                self._refuse_when_full()
+                finished = [name for name, one in self._known.items() if one.job.state in _ENDED]
+                for name in finished[: max(0, len(self._known) + 1 - _MOST_KEPT)]:
+                    del self._known[name]
+                self._known[job.id] = Running(job)
+                self._waiting.append((self._known[job.id], work, tidy))
+                self._changed.notify()
+        except Refusal:
+            tidy()
+            raise
         return job
 
     def check_room(self) -> None:
         """Refuse what takes long to send before it is sent; raises Refusal 429 as `start` would now."""
-        with self._lock:
+        with self._changed:
             self._refuse_when_full()
 
     def _refuse_when_full(self) -> None:
@@ -97,7 +110,7 @@ class Jobs:
 
     def get(self, job: str) -> Running:
         """A job; raises Refusal 404."""
-        with self._lock:
+        with self._changed:
             if job not in self._known:
                 raise not_found("job")
             return self._known[job]
@@ -106,28 +119,39 @@ class Jobs:
         """Have a job end before it is done, if it can still; raises Refusal 404."""
         running = self.get(job)
         running.cancel()
-        with self._lock:
-            if running.job.state == "queued":
+        with self._changed:
+            waiting = [entry for entry in self._waiting if entry[0] is running]
+            for entry in waiting:
+                self._waiting.remove(entry)
                 running.job = running.job.model_copy(update={"state": "cancelled"})
+        for _, _, tidy in waiting:
+            tidy()
         return running.job
+
+    def stop(self) -> None:
+        """Have all of them end."""
+        with self._changed:
+            names = list(self._known)
+        for name in reversed(names):  # or the next would begin
+            self.cancel(name)
 
     def _serve(self) -> None:
         while True:
-            self._run(*self._waiting.get())
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                running, work, tidy = self._waiting.popleft()
+                running.job = running.job.model_copy(update={"state": "running"})
+            update = self._outcome(running, work)
+            tidy()  # before anybody learns that it has ended
+            running.job = running.job.model_copy(update=update)
+            del running, work, tidy  # or they would be held until there is something new to do
 
-    def _run(self, running: Running, work: _Work) -> None:
-        with self._lock:
-            if running.job.state == "cancelled":
-                return
-            running.job = running.job.model_copy(update={"state": "running"})
-        update: dict[str, Any]
+    def _outcome(self, running: Running, work: _Work) -> dict[str, Any]:
+        """Do it; what changes in what the page is told."""
         try:
             result = work(running)
         except Exception as error:
             if running.cancelled:
-                update = {"state": "cancelled", "message": ""}
-            else:
-                update = {"state": "failed", "message": refusal_of(error).message}
-        else:
-            update = {"state": "done", "result": result, "done": running.job.total, "message": ""}
-        running.job = running.job.model_copy(update=update)
+                return {"state": "cancelled", "message": ""}
+            return {"state": "failed", "message": refusal_of(error).message}
+        return {"state": "done", "result": result, "done": running.job.total, "message": ""}

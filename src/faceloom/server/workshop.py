@@ -19,7 +19,8 @@ from starlette.requests import Request
 
 from faceloom import collection
 from faceloom.checkpoints.catalog import RemoteFile, catalogue, entry_of
-from faceloom.checkpoints.installed import find, installed
+from faceloom.checkpoints.installed import Installed, find, installed
+from faceloom.checkpoints.installed import remove as remove_installed
 from faceloom.directions.components import principal_directions, sample_codes
 from faceloom.directions.direction import Direction, DirectionSet
 from faceloom.directions.drawing import synthesize_along
@@ -30,7 +31,7 @@ from faceloom.imaging.convert import to_pixels
 from faceloom.model import DEFAULT, DEFAULT_LICENCE, Model, embedded_size
 from faceloom.server.encoding import in_a_row, shrunk, to_jpeg
 from faceloom.server.engine import Engine, Priority
-from faceloom.server.jobs import Jobs, Running
+from faceloom.server.jobs import Cancelled, Jobs, Running
 from faceloom.server.refusals import Refusal, not_found
 from faceloom.server.schemas import CatalogModel, Job
 from faceloom.server.store import new_id
@@ -40,9 +41,27 @@ from faceloom.types import Photo
 PACK = "studio"
 _SAMPLES = 10_000
 _CELLS, _CELL_SIDE = 7, 128
-# Where it is ended, it tidies up first, as after Ctrl+C.
-_TIDY = "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)"
-_MAIN = f"{_TIDY}; from faceloom.cli.main import main; main()"
+_PATIENCE = 10.0  # seconds
+# Where it is ended, it tidies up first, as after Ctrl+C (on Windows it just ends); once its work is done, it is done.
+_MAIN = """
+import signal
+
+def end(*_):
+    deafen()
+    raise KeyboardInterrupt
+
+def deafen():
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, signal.SIG_IGN)
+
+signal.signal(signal.SIGTERM, end)
+from faceloom.cli.main import main
+
+try:
+    main()
+finally:
+    deafen()
+"""
 
 
 class Workshop:
@@ -160,27 +179,20 @@ class Workshop:
             options = ["--name", name, "--title", title, "--replace", "--model", model]
             options += [] if steps is None else ["--steps", str(steps)]
             command = [sys.executable, "-c", _MAIN, "domain", "learn", str(picture), *options]
-            try:
-                status, said = self._run(command, running)
-            finally:
-                picture.unlink(missing_ok=True)
+            status, said = self._run(command, running)
             if status:
                 words = said.removeprefix("faceloom: ").replace(repr(str(picture)), repr(title))
                 raise UsageError(words.replace(picture.name, title))
             self.refresh()
             return {"twin": name, "title": title}
 
-        try:
-            return self.jobs.start("style", work)
-        except Refusal:
-            picture.unlink()
-            raise
+        return self.jobs.start("style", work, lambda: picture.unlink(missing_ok=True))
 
     def _run(self, command: list[str], running: Running) -> tuple[int, str]:
         """Its exit status, and the last line of what it said."""
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             self._process = process
-            running.ended_by(process.terminate)
+            running.ended_by(lambda: _end(process))
             try:
                 _, said = process.communicate()
             finally:
@@ -189,9 +201,13 @@ class Workshop:
         return process.returncode, (lines or ["the process ended"])[-1]
 
     def stop(self) -> None:
-        """End what is being learnt."""
+        """End what is being done; what is being learnt has a moment to tidy up."""
+        self.jobs.stop()
         if (process := self._process) is not None:
-            process.terminate()
+            try:
+                process.wait(_PATIENCE / 2)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
     def models(self) -> list[CatalogModel]:
         """The embedded model, then those of the catalogue, then others that were imported."""
@@ -225,18 +241,9 @@ class Workshop:
 
         def work(running: Running) -> dict[str, Any]:
             running.tell(0, 1)
-            try:
-                record = collection.import_file(path)
-            finally:
-                shutil.rmtree(home, ignore_errors=True)
-            self.refresh()
-            return {"id": record.id, "kind": record.kind, "title": record.title}
+            return self._imported(collection.import_file(path), running)
 
-        try:
-            return self.jobs.start("model", work)
-        except Refusal:
-            shutil.rmtree(home)
-            raise
+        return self.jobs.start("model", work, lambda: shutil.rmtree(home, ignore_errors=True))
 
     def get_model(self, model: str) -> Job:
         """Download a model of the catalogue; raises Refusal 409 if it is here, UsageError if there is no such."""
@@ -253,11 +260,17 @@ class Workshop:
 
                 return update
 
-            record = collection.get(model, watch=watch)
-            self.refresh()
-            return {"id": record.id, "kind": record.kind, "title": record.title}
+            return self._imported(collection.get(model, watch=watch), running)
 
         return self.jobs.start("model", work)
+
+    def _imported(self, record: Installed, running: Running) -> dict[str, Any]:
+        """What a job found that has imported something, which nothing interrupts: it is undone if nobody wants it."""
+        if running.cancelled:
+            remove_installed(record.id)
+            raise Cancelled
+        self.refresh()
+        return {"id": record.id, "kind": record.kind, "title": record.title}
 
     def use_model(self, model: str) -> None:
         """Use a model for projects from now on; raises Refusal 409 if it has to be got first, UsageError."""
@@ -266,6 +279,14 @@ class Workshop:
                 raise Refusal(409, "not_installed", f"the model {model!r} is not here yet; get it first")
             raise not_found("model")
         self.switch(model)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, and have it end where it does not listen."""
+    process.terminate()
+    last = threading.Timer(_PATIENCE, process.kill)
+    last.daemon = True
+    last.start()
 
 
 def _plain(name: str) -> str:

@@ -55,6 +55,8 @@ def _spare_of(size: int) -> mmap.mmap | None:
 
 
 def _give_up(memory: mmap.mmap) -> None:
+    if len(memory) > _SPARE:
+        return
     _spare.append(memory)
     while sum(map(len, tuple(_spare))) > _SPARE:
         with suppress(IndexError):

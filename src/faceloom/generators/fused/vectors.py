@@ -36,8 +36,7 @@ _LEAST = 1 << 15  # smaller ones stay in the cache
 def linear(x: Tensor, weight: Tensor, bias: Tensor, *, gain: float = 1.0, bias_gain: float = 1.0) -> Tensor:
     """As `ops.linear`, for float32 on a CPU; differentiable, as that is."""
     outputs, inputs = weight.shape
-    uneven = outputs % _ROWS or inputs % _LANES or not weight.is_contiguous()
-    if x.shape[0] != 1 or uneven or weight.numel() < _LEAST or wants_gradients(x, weight, bias):
+    if weight.numel() < _LEAST or not weight.is_contiguous() or not _fits(x, outputs, inputs, weight, bias):
         return ops.linear(x, weight, bias, gain=gain, bias_gain=bias_gain)
     x, bias, out = x.contiguous(), bias.contiguous(), torch.empty((1, outputs))
     multiply_vector(weight.data_ptr(), x.data_ptr(), out.data_ptr(), bias.data_ptr(), outputs, inputs, gain, bias_gain)
@@ -47,8 +46,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, gain: float = 1.0, bias_g
 def demodulation(weight: Tensor, styles: Tensor, bias: Tensor, gain: float) -> tuple[Tensor, Tensor]:
     """`ops.demodulation` times `gain`, and a bias (O,) times `gain`; differentiable, as those are."""
     outputs, inputs = weight.shape[:2]
-    uneven = outputs % _ROWS or inputs % _LANES
-    if styles.shape[0] != 1 or uneven or wants_gradients(weight, styles, bias):
+    if not _fits(styles, outputs, inputs, weight, bias):
         return ops.demodulation(weight, styles) * gain, bias * gain
     squares, found = ops.squares(weight), torch.empty((2, outputs))
     styles, bias = styles.contiguous(), bias.contiguous()
@@ -56,6 +54,14 @@ def demodulation(weight: Tensor, styles: Tensor, bias: Tensor, gain: float) -> t
         squares.data_ptr(), styles.data_ptr(), bias.data_ptr(), found.data_ptr(), outputs, inputs, gain, ops.EPSILON
     )
     return found[:1], found[1]
+
+
+def _fits(x: Tensor, outputs: int, inputs: int, weight: Tensor, bias: Tensor) -> bool:
+    """Whether compiled code can do it, which looks at nothing; else PyTorch does it, or says what is wrong."""
+    even = outputs % _ROWS == 0 and inputs % _LANES == 0
+    single = x.dtype == weight.dtype == bias.dtype == torch.float32
+    alike = tuple(x.shape) == (1, inputs) and tuple(bias.shape) == (outputs,)
+    return even and single and alike and not wants_gradients(x, weight, bias)
 
 
 @compiled
