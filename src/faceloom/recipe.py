@@ -116,8 +116,9 @@ class Recipe:
         """Read a recipe from a file; raises UsageError."""
         try:
             return cls.from_json(path.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the recipe {path}: {error}") from error
+        except (OSError, UnicodeDecodeError, UsageError) as error:
+            words = (error.strerror if isinstance(error, OSError) else None) or error
+            raise UsageError(f"cannot read the recipe {str(path)!r}: {words}") from error
 
 
 def summed(edits: Sequence[Edit]) -> dict[str, float]:

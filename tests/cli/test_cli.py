@@ -19,6 +19,7 @@ from faceloom.batch import Outcome, Task
 from faceloom.checkpoints import native
 from faceloom.cli.main import VERBS, main
 from faceloom.cli.main import cli as group
+from faceloom.cli.options import photo_and_edits
 from faceloom.directions.importing import OPTIONS, word_of
 from faceloom.imaging.photos import open_photo
 
@@ -183,6 +184,8 @@ def test_bad_photos_give_one_line_and_write_nothing(cli: Cli, tmp_path: Path, na
         (["-o", "out.jpg", "--age", "much"], "must be a number"),
         (["-o", "out.jpg", "--age", "nan"], "must be between"),
         (["-o", "out.jpg", "older"], "'older' is not understood"),
+        (["-o", "out.jpg", "--age", "1", PORTRAIT], "one photo at a time"),
+        (["-o", "."], "'.' is a folder"),
         (["-o", "out.jpg", "--age", "1", "--face", "1", "--all-faces"], "either --face or --all-faces"),
         (["-o", "out.jpg", "--age", "1", "--face", "7", "--inversion", "encoder"], "1 face was found"),
         (["-o", "out.jpg", "--recipe", "none.json"], "cannot read the recipe"),
@@ -199,6 +202,30 @@ def test_wrong_words_give_one_line(
     assert message in err
     assert err.count("\n") == 1
     assert [path for path in tmp_path.iterdir() if not path.name.startswith("own-")] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "photo", "edits"),
+    [
+        (["me.jpg", "--age", "-1"], "me.jpg", ["--age", "-1"]),
+        (["--age", "-1", "me.jpg"], "me.jpg", ["--age", "-1"]),
+        (["--age=2", "me.jpg", "--smile", "1"], "me.jpg", ["--age=2", "--smile", "1"]),
+        (["--age", "2", "me.jpg", "older"], "me.jpg", ["--age", "2", "older"]),
+        (["me.jpg", "--age"], "me.jpg", ["--age"]),
+    ],
+)
+def test_edits_may_come_before_the_photo(words: list[str], photo: str, edits: list[str]) -> None:
+    assert photo_and_edits(Path(words[0]), words[1:]) == (Path(photo), tuple(edits))
+
+
+def test_edits_without_a_photo_are_told(cli: Cli, tmp_path: Path) -> None:
+    code, _, err = cli("edit", "--age", 1, "-o", tmp_path / "out.jpg")
+    assert (code, "there is no photo to edit" in err) == (2, True)
+
+
+def test_the_package_runs_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "faceloom", "--version"], capture_output=True, text=True, check=True)
+    assert faceloom.__version__ in done.stdout
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

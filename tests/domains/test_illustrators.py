@@ -86,6 +86,21 @@ def test_ink_lies_on_dark_lines_only_and_as_much_on_dark_skin() -> None:
     np.testing.assert_allclose(ink(light * 0.5, 1.5)[31, 10:-10], inked[31, 10:-10], atol=0.1)
 
 
+@pytest.mark.parametrize("style", ["toon", "comic"])
+@pytest.mark.parametrize("skin", [0.35, 0.5, 0.65])
+def test_black_hair_makes_no_skin_pale(view: View, style: str, skin: float) -> None:
+    face = view.landmarks[0]
+    (left, top), (right, bottom) = face[17:68].min(axis=0).astype(int), face[17:68].max(axis=0).astype(int)
+    lab = np.zeros((SIDE, SIDE, 3), np.float32)
+    lab[..., 0] = 0.12
+    lab[top : bottom + 10, left:right] = skin, 0.03, 0.05
+    drawn = to_lab(illustrator(style).draw(to_rgb(lab), view))
+    cheek = slice(int(face[33, 1]) - 4, int(face[33, 1])), slice(int(face[36, 0]) + 2, int(face[36, 0]) + 8)
+    assert skin - 0.03 < float(np.median(drawn[cheek][..., 0])) < skin + 0.15
+    hair = drawn[2:12, 2:-2, 0]
+    assert float(np.median(hair)) < 0.25
+
+
 def test_eyes_grow_and_the_rest_stays(view: View) -> None:
     landmarks = view.landmarks[0]
     flow = reshape(landmarks, (SIDE, SIDE), Proportions(eyes=1.4))

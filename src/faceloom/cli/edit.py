@@ -16,6 +16,7 @@ from faceloom.cli.options import (
     face_options,
     model_option,
     open_editor,
+    photo_and_edits,
     provenance_option,
 )
 from faceloom.cli.progress import bar
@@ -67,6 +68,7 @@ def edit(
     lists the names.
     """
     started = time.monotonic()
+    photo, edits = photo_and_edits(photo, edits)
     for path in filter(None, (output, sheet, sticker)):
         check_output(path)
     check_apart([photo, wishes.recipe], [output, sheet, sticker, save_recipe])
@@ -77,6 +79,8 @@ def edit(
     check_sticker(sticker)
     loaded, preset = model_for(recipe, wishes, device)
     editor = open_editor(photo, loaded, choice)
+    if recipe.twin and recipe.paste == "transfer" and choice.face is not None:
+        click.echo("note: a cartoon is of the whole photo; other people in it keep their shapes and eyes", err=True)
     if preset is not None:
         recipe = preset.recipe_for(editor, wishes.strength, recipe)
     render = editor.render(recipe)
@@ -93,7 +97,7 @@ def edit(
         save_picture(shown, sheet, None if no_provenance else Claim(), quality=quality)
     if save_recipe is not None:
         with replacing(save_recipe) as file:
-            file.write(recipe.to_json().encode())
+            file.write(f"{recipe.to_json()}\n".encode())
     seconds = time.monotonic() - started
     if as_json:
         click.echo(json.dumps(_report(editor, recipe, output, seconds, mark)))

@@ -99,6 +99,8 @@ def import_model(file: Path, name: str | None, pairs_with: tuple[str, ...], kind
 def verify(id: str | None) -> None:
     """Check the files of ID, or of everything here, against the hashes noted when they were imported."""
     chosen = installed() if id is None else [_here(id)]
+    if not chosen:
+        click.echo("nothing was imported")
     wrong = {one.id: found for one in chosen if (found := collection.verify(one))}
     for one in chosen:
         click.echo(f"{one.id}: {', '.join(wrong[one.id]) if one.id in wrong else 'unchanged'}")

@@ -109,7 +109,9 @@ face_options = gathered(
             help=f"0: edits work best, 1: most like the photo, slower.  [default: {DEFAULT_FIDELITY}; 0 above 256 px]",
         ),
         click.option("--all-faces", is_flag=True, help="Every face in the photo."),
-        click.option("--face", type=int, metavar="N", help="Which face, from 1, largest first."),
+        click.option(
+            "--face", type=int, metavar="N", help="Which face, from 1, largest first; a cartoon is of the whole photo."
+        ),
     ),
 )
 """`--face`, `--all-faces` and how to invert; the command gets them as `choice`."""
@@ -131,6 +133,31 @@ def open_editor(photo: Path, model: Model, choice: FaceChoice) -> Editor:
             which = f"face {number}: " if len(editor.faces) > 1 else ""
             click.echo(f"note: {which}{one.likeness}", err=True)
     return editor
+
+
+def photo_and_edits(first: Path, words: Sequence[str]) -> tuple[Path, tuple[str, ...]]:
+    """The photo and the edits of a command line on which edits may come first: `--age +1.5 me.jpg`.
+
+    Args:
+        first: the first word that is not an option of the command's.
+        words: those that follow.
+
+    Raises:
+        UsageError: if there is no photo, or more than one.
+    """
+    edits, others, rest = [], [], [str(first), *words]
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--") and word != "--":
+            edits += [word] if "=" in word else [word, *rest[:1]]
+            rest = rest if "=" in word else rest[1:]
+        else:
+            others.append(word)
+    if not others:
+        raise UsageError("there is no photo to edit; name one, such as me.jpg --age +1.5")
+    if len(others) > 1 and Path(others[1]).exists():
+        raise UsageError(f"{others[0]!r} and {others[1]!r}: one photo at a time; `faceloom batch` edits many")
+    return Path(others[0]), (*edits, *others[1:])
 
 
 def parse_edits(words: Sequence[str]) -> tuple[Edit, ...]:

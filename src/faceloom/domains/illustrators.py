@@ -29,6 +29,7 @@ from faceloom.types import Points
 Float = NDArray[np.float32]
 Colour = tuple[float, float, float]
 
+_LIGHTER, _LIGHT = 0.07, 0.76  # how much lighter skin may get, and up to where
 _LEAD, _PAPER = (0.13, 0.13, 0.15), (0.972, 0.962, 0.94)
 
 
@@ -146,7 +147,8 @@ def _toon(picture: Float, view: View) -> Float:
 def _exposed(lightness: Float, wanted: float, view: View) -> Float:
     """Lightness with the exposure brought near to a mean that is wanted, and never darker.
 
-    It is measured on faces with what surrounds them, not on skin alone, so that dark skin stays dark.
+    It is measured on faces with what surrounds them, not on skin alone, so that dark skin stays dark. Black hair makes
+    that dark, too, so skin says how far it may go: it gets a little lighter at most.
     """
     sample = np.concatenate([part.ravel() for part in _surroundings(lightness, view)])
     sample = sample[:: max(1, len(sample) // 16384)]
@@ -154,8 +156,21 @@ def _exposed(lightness: Float, wanted: float, view: View) -> Float:
     opened = np.clip((lightness - low) / (high - low), 0.0, 1.0)
     mean = float(np.clip(((sample - low) / (high - low)).mean(), 0.2, 0.9))
     gamma = float(np.clip((np.log(wanted) / np.log(mean)) ** 0.7, 0.55, 1.0))
+    for landmarks in view.landmarks:
+        skin = float(np.clip((_skin(lightness, landmarks) - low) / (high - low), 0.2, 0.9))
+        gamma = max(gamma, float(np.log(min(skin + _LIGHTER, max(skin, _LIGHT))) / np.log(skin)))
     exposed: Float = (opened**gamma).astype(np.float32)
     return exposed
+
+
+def _skin(lightness: Float, landmarks: Points) -> float:
+    """How light a face is between its eyes and its mouth; a middle tone where that is outside of the picture."""
+    eyes, mouth = landmarks[36:48], landmarks[48:60]
+    left, right = eyes[:, 0].min(), eyes[:, 0].max()
+    corners = np.array([[left, eyes[:, 1].max()], [right, mouth[:, 1].min()]])
+    (left, top), (right, bottom) = np.clip(corners, 0, lightness.shape[::-1]).astype(int)
+    part = lightness[top:bottom, left:right]
+    return float(np.median(part)) if part.size else 0.6
 
 
 def _surroundings(lightness: Float, view: View) -> list[Float]:

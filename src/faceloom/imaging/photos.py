@@ -217,6 +217,10 @@ def check_output(path: str | os.PathLike[str]) -> str:
     """
     path = Path(path)
     form = WRITABLE.get(path.suffix.lower())
+    if form is None and path.is_dir():
+        raise UsageError(
+            f"{_quote(path)} is a folder; give the name of a file in it, such as {_quote(path / 'me.jpg')}"
+        )
     if form is None:
         raise UsageError(f"cannot tell a picture format from {_quote(path)}; end its name in {', '.join(WRITABLE)}")
     check_place(path)

@@ -1,0 +1,5 @@
+"""`python -m faceloom`."""
+
+from faceloom.cli.main import main
+
+main()
