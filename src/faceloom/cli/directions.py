@@ -33,6 +33,7 @@ from faceloom.files import replacing
 from faceloom.imaging.photos import check_output, photos_in, save_photo
 from faceloom.metrics.judges import installed_judges
 from faceloom.model import DEFAULT, GENERATOR_FILE, Model, forget_models, load_model
+from faceloom.presets import load_presets
 from faceloom.settings import cache_folder
 from faceloom.training.attributes import Attribute, attribute_table, read_attributes
 from faceloom.training.carrying import carry_directions
@@ -337,6 +338,8 @@ def _list(loaded: Model, as_json: bool) -> None:
     for one in loaded.directions:
         line = f"--{one.name:<{width}}  {one.range[0]:+g} … {one.range[1]:+g}  {one.low} … {one.high}"
         click.echo(f"{line}  ({one.note})" if one.note else line)
+    if presets := load_presets(loaded):
+        click.echo(f"presets (--preset NAME): {', '.join(preset.name for preset in presets)}")
 
 
 def _free_word(name: str) -> str:
