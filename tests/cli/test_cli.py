@@ -81,6 +81,7 @@ def test_sample_directions_and_invert(cli: Cli, tmp_path: Path) -> None:
     assert code == 0
     assert {"age", "gender", "smile", "hair-length", "hair-colour"} <= names
     assert "--age" in cli("directions")[1]
+    assert "--preset NAME): grandparent," in cli("directions")[1]
     codes = tmp_path / "me.safetensors"
     assert cli("invert", PORTRAIT, "-o", codes, "--inversion", "encoder", "--sheet", tmp_path / "r.png")[0] == 0
     tensors, header = native.read(codes)

@@ -33,7 +33,7 @@ _OPTIONS = (
     click.option("--recipe", type=FILE, help="Take edits from this JSON file; options are added to it."),
     click.option(
         "--preset",
-        help='A named recipe, such as "grandparent" (`faceloom directions` lists them); edits given as well count more.',
+        help='A named recipe, such as "grandparent"; `faceloom directions` lists them. Edits given as well count more.',
     ),
     click.option("--strength", type=FiniteRange(0.0, 2.0), help="Of the preset; 1 is all of it."),
     click.option(
