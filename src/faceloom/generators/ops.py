@@ -125,7 +125,7 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 
 def squares(weight: Tensor) -> Tensor:
     """Sums of squares (O, I) of filters (O, I, K, K)."""
-    return derived(weight, "squares", lambda plain: plain.square().sum(dim=(2, 3)))
+    return derived(weight, "squares", lambda plain: plain.square().sum(dim=(2, 3)).contiguous())
 
 
 def styled_convolution(
