@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faceloom.checkpoints.fetch import hash_file
 from faceloom.directions.direction import Direction
 from faceloom.editor import Editor
 from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
+from faceloom.files import hash_file
 from faceloom.imaging.convert import to_images
 from faceloom.imaging.photos import open_photo
 from faceloom.inversion.dial import default_fidelity

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faceloom.checkpoints.catalog import Entry, RemoteFile, catalogue, entry_of, entry_with
-from faceloom.checkpoints.fetch import Patience, Update, fetch, hash_file
+from faceloom.checkpoints.fetch import Patience, Update, fetch
 from faceloom.checkpoints.installed import (
     DIRECTIONS_FILE,
     GENERATOR_FILE,
@@ -28,6 +28,7 @@ from faceloom.checkpoints.installed import (
 )
 from faceloom.checkpoints.installed import remove as remove_installed
 from faceloom.errors import CheckpointError, DirectionError, FaceloomError, FaceloomWarning, UsageError
+from faceloom.files import hash_file
 from faceloom.settings import cache_folder
 
 if TYPE_CHECKING:

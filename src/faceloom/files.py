@@ -1,8 +1,9 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and what is in them."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -60,3 +61,9 @@ def check_place(path: Path) -> None:
             raise UsageError(f"nothing can be written in the folder {str(path.parent)!r}; choose another")
     except OSError as error:  # a name that is too long
         raise UsageError(f"cannot write {str(path)!r} ({error.strerror or error}); choose another place") from error
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

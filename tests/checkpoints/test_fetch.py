@@ -15,8 +15,9 @@ from typing import Any
 import filelock
 import pytest
 
-from faceloom.checkpoints.fetch import Patience, fetch, hash_file
+from faceloom.checkpoints.fetch import Patience, fetch
 from faceloom.errors import DownloadError, UsageError
+from faceloom.files import hash_file
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -7,7 +7,6 @@ this layer adds what they lack: ranges, limits, a watch on the speed, and the mo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -34,6 +33,7 @@ from urllib3.exceptions import (
 )
 
 from faceloom.errors import DownloadError, UsageError
+from faceloom.files import hash_file
 
 LIMIT = 4 << 30
 """Bytes that a file of unknown size may have."""
@@ -125,12 +125,6 @@ def fetch(
             return download.run()
     except OSError as error:
         raise UsageError(f"cannot write {str(path)!r} ({error.strerror or error}); choose another place") from error
-
-
-def hash_file(path: Path) -> str:
-    """The sha256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from faceloom.checkpoints.fetch import hash_file
 from faceloom.errors import CheckpointError, UsageError
+from faceloom.files import hash_file
 from faceloom.settings import data_folder
 
 GENERATOR_FILE, ENCODER_FILE, DIRECTIONS_FILE = "generator.safetensors", "encoder.safetensors", "directions.safetensors"

@@ -13,7 +13,6 @@ from typing import cast
 import torch
 from torch import nn
 
-from faceloom.checkpoints.fetch import hash_file
 from faceloom.comparison.contenders import FEW, FULL, Contender, choose_contenders
 from faceloom.comparison.measuring import Bench, begin_line, read_records
 from faceloom.comparison.trials import choose_trials
@@ -21,6 +20,7 @@ from faceloom.editor import CROP_SIZE
 from faceloom.errors import FaceError, MissingExtraError, PhotoError, UsageError
 from faceloom.faces.align import align
 from faceloom.faces.detect import choose, detect
+from faceloom.files import hash_file
 from faceloom.generators.protocol import fingerprint_of
 from faceloom.imaging.photos import open_photo, photos_in
 from faceloom.model import Model, load_model
