@@ -261,6 +261,25 @@ def test_that_it_was_edited_is_left_out_only_after_a_second_word(open_quickly: A
     _said_edited(path)
 
 
+def test_a_dialog_that_is_opened_at_once_again_stays(open_quickly: Any, studio_url: str) -> None:
+    page: Page = open_quickly()
+    page.goto(f"{studio_url}/#/")
+    trash = page.get_by_role("button", name=WORDS["project.delete"].format(name="Portrait")).first
+    trash.click()
+    # Before the browser tells that the first one was closed.
+    trash.evaluate(
+        """async (trash, cancel) => {
+            [...document.querySelectorAll("dialog button")].find(it => it.textContent === cancel).click();
+            for (let turn = 0; turn < 20; turn++) await null;
+            if (document.querySelector("dialog")) throw Error("it is still there");
+            trash.click();
+        }""",
+        WORDS["cancel"],
+    )
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("dialog", name=WORDS["project.delete.title"])).to_be_visible(timeout=1000)
+
+
 def test_directions_are_found_and_named_in_the_page(open_quickly: Any, studio_url: str) -> None:
     page: Page = open_quickly()
     page.goto(f"{studio_url}/#/")
