@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -145,14 +146,9 @@ def photo_and_edits(first: Path, words: Sequence[str]) -> tuple[Path, tuple[str,
     Raises:
         UsageError: if there is no photo, or more than one.
     """
-    edits, others, rest = [], [], [str(first), *words]
-    while rest:
-        word = rest.pop(0)
-        if word.startswith("--") and word != "--":
-            edits += [word] if "=" in word else [word, *rest[:1]]
-            rest = rest if "=" in word else rest[1:]
-        else:
-            others.append(word)
+    groups = list(_in_groups([str(first), *words]))
+    edits = [word for group in groups if _is_option(group[0]) for word in group]
+    others = [word for word, *_ in groups if not _is_option(word)]
     if not others:
         raise UsageError("there is no photo to edit; name one, such as me.jpg --age +1.5")
     if len(others) > 1 and Path(others[1]).exists():
@@ -166,21 +162,32 @@ def parse_edits(words: Sequence[str]) -> tuple[Edit, ...]:
     Raises:
         UsageError: if a word is not an option, or an amount is missing or not a number.
     """
-    edits, rest = [], list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--") or word == "--":
+    edits = []
+    for word, *following in _in_groups(words):
+        if not _is_option(word):
             raise UsageError(f"{word!r} is not understood; edits are given as --NAME AMOUNT, such as --age +1.5")
         name, equals, amount = word[2:].partition("=")
         if not equals:
-            if not rest:
+            if not following:
                 raise UsageError(f"--{name} needs an amount, such as --{name} +1")
-            amount = rest.pop(0)
+            amount = following[0]
         try:
             edits.append(Edit(name, float(amount)))
         except ValueError:
             raise UsageError(f"the amount of --{name} must be a number, such as +1.5, not {amount!r}") from None
     return tuple(edits)
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("--") and word != "--"
+
+
+def _in_groups(words: Sequence[str]) -> Iterator[list[str]]:
+    """An option with the amount that follows it, if any does; any other word alone."""
+    rest = iter(words)
+    for word in rest:
+        takes_next = _is_option(word) and "=" not in word
+        yield [word, *(itertools.islice(rest, 1) if takes_next else ())]
 
 
 def check_apart(sources: Sequence[Path | None], results: Sequence[Path | None]) -> None:

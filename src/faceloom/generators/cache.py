@@ -32,7 +32,7 @@ DEFAULT_BYTES = 512 << 20
 
 
 class Cancelled(Exception):
-    """The one who asked for the picture no longer wants it."""
+    """The one who asked for it no longer wants it."""
 
 
 @dataclass(eq=False)

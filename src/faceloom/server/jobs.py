@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from faceloom.generators.cache import Cancelled
 from faceloom.server.refusals import Refusal, not_found, refusal_of
 from faceloom.server.schemas import Job, JobState
 from faceloom.server.store import new_id
@@ -15,10 +16,6 @@ from faceloom.server.store import new_id
 Kind = Literal["discover", "style", "model"]
 _MOST_KEPT, _MOST_WAITING = 20, 4
 _ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
-
-
-class Cancelled(Exception):
-    """The person no longer wants it."""
 
 
 @dataclass(eq=False)

@@ -27,11 +27,12 @@ from faceloom.directions.drawing import synthesize_along
 from faceloom.directions.packs import install, installed_packs, make_pack, remove, word_of
 from faceloom.domains.twin import check_name
 from faceloom.errors import UsageError
+from faceloom.generators.cache import Cancelled
 from faceloom.imaging.convert import to_pixels
 from faceloom.model import DEFAULT, DEFAULT_LICENCE, Model, embedded_size
 from faceloom.server.encoding import in_a_row, shrunk, to_jpeg
 from faceloom.server.engine import Engine, Priority
-from faceloom.server.jobs import Cancelled, Jobs, Running
+from faceloom.server.jobs import Jobs, Running
 from faceloom.server.refusals import Refusal, not_found
 from faceloom.server.schemas import CatalogModel, Job
 from faceloom.server.store import new_id
